@@ -1,0 +1,95 @@
+//! Every number and name Sortie claims on a node.
+//!
+//! Guarantees: no other module of the product contains such a number; `docs/configuration.md` is
+//! checked against this file. Leaves out: the numbers a user may choose, whose defaults stand here
+//! and whose values travel in [`Numbers`].
+
+use serde::{Deserialize, Serialize};
+
+/// Routing protocol of our rules and routes (`rtnetlink(7)`, `RTPROT_*`; 155 is unassigned).
+pub const PROTOCOL: u8 = 155;
+
+/// `fwmark <main>/<mask> lookup main`: flows of a selected pod that stay on the main table.
+pub const PRIORITY_MAIN: u32 = 1290;
+/// `from <pod> [selector] fwmark <exit>/<mask> lookup <table of the exit>`.
+pub const PRIORITY_POD_EXIT: u32 = 1300;
+/// `from <pod> [selector] lookup <table of "none">`: what is selected but carries no mark is dropped.
+pub const PRIORITY_POD_NONE: u32 = 1310;
+/// `fwmark <exit>/<mask> lookup <table of the exit>`.
+pub const PRIORITY_EXIT: u32 = 1399;
+/// Our rules have a priority in this inclusive range.
+pub const PRIORITY_RANGE: (u32, u32) = (1290, 1399);
+
+/// Default table range of routes, inclusive.
+pub const TABLE_RANGE: (u32, u32) = (10_000, 10_999);
+/// Table of the exit "none": throws for the cluster, `unreachable` default.
+pub const TABLE_NONE: u32 = 11_063;
+/// Tables that Sortie keeps for itself, inclusive.
+pub const TABLE_RESERVED: (u32, u32) = (11_000, 11_099);
+/// The kernel's main table (`RT_TABLE_MAIN`).
+pub const TABLE_MAIN: u32 = 254;
+
+/// Largest exit number of a route; one path per exit mark value.
+pub const EXIT_ROUTE_MAX: u8 = 60;
+/// Exit of flows that stay on the main table.
+pub const EXIT_MAIN: u8 = 62;
+/// Exit of flows that must not leave.
+pub const EXIT_NONE: u8 = 63;
+
+/// Default bits of the packet mark that hold the exit.
+pub const PACKET_MARK: u32 = 0x0000_3f00;
+/// Default bits of the connection mark that hold the path.
+pub const CT_MARK: u32 = 0x000f_ff00;
+
+/// nftables table, family `inet`.
+pub const NFT_TABLE: &str = "sortie";
+/// Metric of the `unreachable` default that ends every exit table.
+pub const METRIC_LAST: u32 = u32::MAX;
+/// Default per-node limit of per-pod rules per family under `--steering auto`.
+pub const RULES_MAX: usize = 16;
+
+/// Default path of the helper's socket.
+pub const SOCKET: &str = "/run/sortie/helper.sock";
+/// Default state directory (lost at reboot, as the kernel state is).
+pub const STATE_DIR: &str = "/run/sortie";
+/// Default data directory (survives a reboot).
+pub const DATA_DIR: &str = "/var/lib/sortie";
+
+/// The numbers a user may choose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Numbers {
+    /// Contiguous bits of the packet mark for the exit; at least six.
+    pub packet_mark: Mask,
+    /// Contiguous bits of the connection mark for the path; at least twelve.
+    pub ct_mark: Mask,
+    /// Inclusive range from which tables of routes are allocated.
+    pub tables: (u32, u32),
+}
+
+impl Default for Numbers {
+    fn default() -> Self {
+        Self { packet_mark: Mask(PACKET_MARK), ct_mark: Mask(CT_MARK), tables: TABLE_RANGE }
+    }
+}
+
+/// A contiguous bit field of a 32-bit mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Mask(pub u32);
+
+impl Mask {
+    /// The field's value `n` at its place in the mark.
+    #[must_use]
+    pub fn place(self, n: u32) -> u32 {
+        (n << self.0.trailing_zeros()) & self.0
+    }
+    /// What the field holds in `mark`.
+    #[must_use]
+    pub fn read(self, mark: u32) -> u32 {
+        (mark & self.0) >> self.0.trailing_zeros()
+    }
+    /// All bits outside the field.
+    #[must_use]
+    pub fn others(self) -> u32 {
+        !self.0
+    }
+}

@@ -1,0 +1,19 @@
+//! The decisions of Sortie, and nothing else.
+//!
+//! Guarantees: every function here is a pure function of its arguments. Leaves out: files, sockets,
+//! processes, threads, clocks and randomness; `clippy.toml` of this crate and `cargo xtask check-layers`
+//! refuse them.
+//!
+//! The way of the data: [`manifest`] text → [`model`] objects → [`world::World`] → [`selection`] →
+//! [`desired`] [`state::NodeState`] → [`plan`] steps.
+#![forbid(unsafe_code)]
+
+pub mod annotation;
+pub mod desired;
+pub mod ids;
+pub mod manifest;
+pub mod model;
+pub mod plan;
+pub mod selection;
+pub mod state;
+pub mod world;

@@ -1,0 +1,1 @@
+//! The steps from observed to desired.

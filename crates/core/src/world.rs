@@ -1,0 +1,81 @@
+//! Everything people asked for, as one value, and the facts of this node.
+//!
+//! Guarantees: no trace of where an object came from. Leaves out: attachments, which are this node's
+//! own business and travel beside the world.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+
+use crate::model::{
+    AddressPool, DeviceName, EgressPolicy, Namespace, Node, Object, ObjectName, Pod, Service, ServiceOutboundRoute,
+};
+
+/// All accepted objects.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct World {
+    /// By name.
+    pub nodes: BTreeMap<String, Node>,
+    /// By name.
+    pub namespaces: BTreeMap<String, Namespace>,
+    /// By namespace and name.
+    pub pods: BTreeMap<ObjectName, Pod>,
+    /// By namespace and name.
+    pub services: BTreeMap<ObjectName, Service>,
+    /// By name.
+    pub routes: BTreeMap<String, ServiceOutboundRoute>,
+    /// By namespace and name.
+    pub policies: BTreeMap<ObjectName, EgressPolicy>,
+    /// By name.
+    pub pools: BTreeMap<String, AddressPool>,
+}
+
+impl World {
+    /// The world that holds these objects; of two with one identity the later stays.
+    pub fn of(objects: impl IntoIterator<Item = Object>) -> Self {
+        let mut world = Self::default();
+        for object in objects {
+            match object {
+                Object::Node(o) => drop(world.nodes.insert(o.name.clone(), o)),
+                Object::Namespace(o) => drop(world.namespaces.insert(o.name.clone(), o)),
+                Object::Pod(o) => drop(world.pods.insert(o.name.clone(), o)),
+                Object::Service(o) => drop(world.services.insert(o.name.clone(), o)),
+                Object::Route(o) => drop(world.routes.insert(o.name.clone(), o)),
+                Object::Policy(o) => drop(world.policies.insert(o.name.clone(), o)),
+                Object::Pool(o) => drop(world.pools.insert(o.name.clone(), o)),
+            }
+        }
+        world
+    }
+
+    /// Networks of the cluster: pod CIDRs, every node address as /32 or /128, and what `--cluster-cidr` adds.
+    #[must_use]
+    pub fn cluster_networks(&self, configured: &[IpNetwork]) -> BTreeSet<IpNetwork> {
+        let nodes = self.nodes.values();
+        let hosts = nodes.clone().flat_map(|n| n.addresses.iter().map(|a| IpNetwork::from(*a)));
+        nodes.flat_map(|n| n.pod_cidrs.iter().copied()).chain(hosts).chain(configured.iter().copied()).collect()
+    }
+}
+
+/// What this node is like, read from the kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeFacts {
+    /// Devices by name.
+    pub devices: BTreeMap<DeviceName, Device>,
+    /// Next hops that failed their probes; those not listed are usable while their device is up.
+    pub dead_hops: BTreeSet<(DeviceName, IpAddr)>,
+    /// Tables that hold routes which are not ours.
+    pub foreign_tables: BTreeSet<u32>,
+}
+
+/// One network device.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Device {
+    /// Interface index.
+    pub index: u32,
+    /// Administratively up and with carrier.
+    pub up: bool,
+    /// Addresses with their prefix length, all scopes.
+    pub addresses: Vec<IpNetwork>,
+}

@@ -1,0 +1,36 @@
+//! What a reconcile needs from a kernel: the real one, or the in-memory one of the tests.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+
+use sortie_core::state::{NodeState, Step};
+use sortie_core::world::NodeFacts;
+
+use crate::KernelError;
+
+/// One network namespace's kernel.
+pub trait Platform: Send {
+    /// Devices, addresses and foreign tables.
+    fn facts(&mut self) -> impl Future<Output = Result<NodeFacts, KernelError>> + Send;
+    /// Everything of ours.
+    fn observe(&mut self) -> impl Future<Output = Result<NodeState, KernelError>> + Send;
+    /// One idempotent action.
+    fn apply(&mut self, step: &Step) -> impl Future<Output = Result<(), KernelError>> + Send;
+    /// Packets counted by our named counters.
+    fn counters(&mut self) -> impl Future<Output = Result<BTreeMap<String, u64>, KernelError>> + Send;
+}
+
+/// Something changed in the kernel; what, is found by observing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A rule of ours, by somebody.
+    Rules,
+    /// A route in a table of ours, or a device's connected routes.
+    Routes,
+    /// A device or address.
+    Devices,
+    /// Table `inet sortie`, by somebody else.
+    Nft,
+    /// Notifications were lost: everything may have changed.
+    Overrun,
+}

@@ -12,6 +12,18 @@ use serde::{Deserialize, Serialize};
 use crate::model::{Attachment, ObjectKey, PortRange, Protocol, Reason, Rejection};
 use crate::world::World;
 
+mod conditions;
+mod conflict;
+mod decision;
+mod expand;
+mod judge;
+mod network;
+mod rank;
+mod service;
+#[cfg(test)]
+mod tests;
+mod wish;
+
 /// One (route, source) pair, or the end of a flow that must not leave.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum PathKey {
@@ -24,6 +36,17 @@ pub enum PathKey {
     },
     /// Drop and count.
     Closed,
+}
+
+impl PathKey {
+    /// The route, unless the path is closed.
+    #[must_use]
+    pub fn route(&self) -> Option<&str> {
+        match self {
+            Self::Route { route, .. } => Some(route),
+            Self::Closed => None,
+        }
+    }
 }
 
 /// Source address of a path.
@@ -48,6 +71,19 @@ pub struct FlowMatch {
     pub destination: Option<IpNetwork>,
     /// Far ends left out, of any family.
     pub except: Vec<IpNetwork>,
+}
+
+impl FlowMatch {
+    /// Whether a flow between the pod's port and the far end matches.
+    #[must_use]
+    pub fn matches(&self, protocol: u8, own_port: u16, far: (std::net::IpAddr, u16)) -> bool {
+        let within = |range: Option<PortRange>, port: u16| range.is_none_or(|r| (r.first..=r.last).contains(&port));
+        self.protocol.is_none_or(|p| p.number() == protocol)
+            && within(self.source_ports, own_port)
+            && within(self.destination_ports, far.1)
+            && self.destination.is_none_or(|d| d.contains(far.0))
+            && !self.except.iter().any(|e| e.contains(far.0))
+    }
 }
 
 /// One selected flow.
@@ -88,25 +124,44 @@ pub struct Interest {
     pub namespaces: BTreeSet<String>,
 }
 
-/// Decides for one attachment.
+/// Decides for one attachment at ADD.
+///
+/// Where a reference by somebody else than the pod is bad, its flows end in [`PathKey::Closed`] or are not
+/// selected, and [`conditions`] says so.
 ///
 /// # Errors
-/// The pod's own annotation or net conf is malformed, names a route that does not exist or may not be used.
+/// The pod's own annotation or net conf is malformed, names a route or Service that does not exist or may
+/// not be used; or all wishes together make more than 1024 flows.
 pub fn select(world: &World, attachment: &Attachment) -> Result<Assignment, Rejection> {
-    let _ = (world, attachment);
-    Ok(Assignment::default())
+    let decision = decision::decide(world, attachment);
+    match decision.refusal {
+        Some(refusal) => Err(refusal),
+        None => Ok(Assignment { flows: decision.flows }),
+    }
 }
 
-/// Conditions of every policy, route and Service, given the attachments of this node.
+/// Decides for an attachment that was admitted before, which nothing can refuse any more.
+///
+/// Equal to [`select`] where that succeeds. Where it fails: flows of a route or Service that is gone end in
+/// [`PathKey::Closed`], a wish that is malformed or no longer allowed selects nothing, and with too many
+/// flows the whole pod is closed.
+#[must_use]
+pub fn select_admitted(world: &World, attachment: &Attachment) -> Assignment {
+    Assignment { flows: decision::decide(world, attachment).flows }
+}
+
+/// Conditions `Accepted` and `Conflicted` of every route, policy, Service, Namespace and pod that asks for
+/// something, in the order of their keys, given the attachments of this node.
 #[must_use]
 pub fn conditions(world: &World, attachments: &[&Attachment]) -> Vec<Condition> {
-    let _ = (world, attachments);
-    Vec::new()
+    conditions::conditions(world, attachments)
 }
 
-/// Namespaces that any object selects.
+/// Namespaces in which a pod may be selected by another object: a policy, a Service or the Namespace itself.
 #[must_use]
 pub fn interest(world: &World) -> Interest {
-    let _ = world;
-    Interest::default()
+    let policies = world.policies.keys().map(|name| &name.namespace);
+    let services = world.services.values().filter(|s| service::asks(s)).map(|s| &s.name.namespace);
+    let namespaces = world.namespaces.values().filter(|n| !n.egress.is_empty()).map(|n| &n.name);
+    Interest { namespaces: policies.chain(services).chain(namespaces).cloned().collect() }
 }

@@ -1,1 +1,208 @@
 //! What the kernel of this node should hold.
+//!
+//! Guarantees: the same inputs give the same state; what a selected pod may not send is dropped by two
+//! independent means (an exit table that ends in `unreachable`, and the guard). Leaves out: how to get
+//! there, which is [`crate::plan`]'s, and which flows are selected, which is [`crate::selection`]'s.
+//!
+//! The state is a [`Skeleton`], the same for any pods, plus one [`Member`] per attachment, so that an ADD
+//! needs its own member only.
+
+mod chains;
+mod exits;
+mod members;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+
+pub use exits::{Exit, HopState, Lane};
+pub use members::Member;
+
+use crate::allocation::Allocation;
+use crate::ids::{EXIT_MAIN, Numbers, PRIORITY_MAIN, TABLE_MAIN};
+use crate::model::{DeviceName, Family};
+use crate::selection::Condition;
+use crate::state::{ConntrackFilter, NftElement, NftMap, NftMapKind, NftTable, NodeState, Rule, Verdicts};
+use crate::world::{NodeFacts, World};
+
+/// Whether per-pod rules exist in addition to marks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Steering {
+    /// While few.
+    #[default]
+    Auto,
+    /// Always.
+    Rules,
+    /// Never.
+    Marks,
+}
+
+/// Everything the skeleton depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Inputs<'a> {
+    /// Objects.
+    pub world: &'a World,
+    /// This node's name.
+    pub node: &'a str,
+    /// This node's devices.
+    pub facts: &'a NodeFacts,
+    /// Numbers of tables, exits and paths for exactly this world.
+    pub allocation: &'a Allocation,
+    /// Marks and ranges.
+    pub numbers: Numbers,
+    /// `--cluster-cidr`.
+    pub cluster_cidrs: &'a [IpNetwork],
+}
+
+/// The part of the desired state that does not depend on pods.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skeleton {
+    /// Marks and ranges.
+    pub numbers: Numbers,
+    /// Numbers of tables, exits and paths.
+    pub allocation: Allocation,
+    /// Exits by route.
+    pub exits: BTreeMap<String, Exit>,
+    /// Conditions of routes.
+    pub conditions: Vec<Condition>,
+    state: NodeState,
+    doors: BTreeSet<DeviceName>,
+    excluded: Vec<IpNetwork>,
+}
+
+/// The whole desired state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Desired {
+    /// Kernel state.
+    pub state: NodeState,
+    /// Whether per-pod rules are part of it.
+    pub per_pod_rules: PerPodRules,
+    /// What the flows of each selected address carry.
+    pub verdicts: BTreeMap<IpAddr, Verdicts>,
+    /// Bits of the connection mark that hold the path.
+    pub path_mask: u32,
+}
+
+/// Whether per-pod rules exist at present.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PerPodRules {
+    /// They do.
+    Present,
+    /// They do not.
+    Absent,
+}
+
+/// Builds the skeleton.
+#[must_use]
+pub fn skeleton(inputs: &Inputs<'_>) -> Skeleton {
+    let exits = exits::exits(inputs);
+    let cluster: Vec<IpNetwork> = inputs.world.cluster_networks(inputs.cluster_cidrs).into_iter().collect();
+    let mut state = NodeState::default();
+    exits::install(&exits, &cluster, inputs.numbers, &mut state);
+    let excluded = chains::excluded(&cluster);
+    state.nft = Some(chains::table(inputs, &exits, &excluded));
+    let conditions = exits.values().flat_map(Exit::conditions).collect();
+    Skeleton {
+        numbers: inputs.numbers,
+        allocation: inputs.allocation.clone(),
+        exits,
+        conditions,
+        state,
+        doors: doors(inputs.facts, &cluster),
+        excluded,
+    }
+}
+
+/// Devices by which others may reach a pod: those with an address outside the cluster's pod networks.
+fn doors(facts: &NodeFacts, cluster: &[IpNetwork]) -> BTreeSet<DeviceName> {
+    let pods: Vec<&IpNetwork> = cluster.iter().filter(|n| n.prefix() < host_prefix(**n)).collect();
+    let outside = |address: &IpNetwork| {
+        address.is_ipv4() && !address.ip().is_loopback() && !pods.iter().any(|p| p.contains(address.ip()))
+    };
+    let devices = facts.devices.iter().filter(|(_, d)| d.addresses.iter().any(outside));
+    devices.map(|(name, _)| name.clone()).collect()
+}
+
+pub(crate) fn host_prefix(network: IpNetwork) -> u8 {
+    if network.is_ipv4() { 32 } else { 128 }
+}
+
+impl Skeleton {
+    /// The whole state with these members.
+    #[must_use]
+    pub fn compose<'a>(&self, members: impl Iterator<Item = &'a Member> + Clone, mode: PerPodRules) -> Desired {
+        let mut state = self.state.clone();
+        if let Some(table) = &mut state.nft {
+            members.clone().for_each(|member| add_member(table, member));
+            if mode == PerPodRules::Present {
+                chains::add_door(table, self.numbers);
+            }
+        }
+        if mode == PerPodRules::Present {
+            state.rules.extend(self.main_rules());
+            state.rules.extend(members.clone().flat_map(|m| m.rules.iter().cloned()));
+            state.src_valid_mark.extend(self.doors.iter().cloned());
+        }
+        let verdicts = members.flat_map(|m| m.verdicts.iter().map(|(a, v)| (*a, v.clone()))).collect();
+        Desired { state, per_pod_rules: mode, verdicts, path_mask: self.numbers.ct_mark.0 }
+    }
+
+    /// Whether these members' rules are to exist; without any rule there is nothing to be present.
+    pub fn mode<'a>(
+        &self,
+        members: impl Iterator<Item = &'a Member> + Clone,
+        steering: Steering,
+        rules_max: usize,
+    ) -> PerPodRules {
+        let most = Family::ALL.into_iter().map(|f| members.clone().map(|m| m.rules_of(f)).sum::<usize>()).max();
+        match (steering, most.unwrap_or(0)) {
+            (Steering::Marks, _) | (_, 0) => PerPodRules::Absent,
+            (Steering::Auto, most) if most > rules_max => PerPodRules::Absent,
+            _ => PerPodRules::Present,
+        }
+    }
+
+    /// Flows to forget because their path moved to or from the main table (`whenUnavailable: UseMainTable`).
+    #[must_use]
+    pub fn switched_from(&self, before: &Self) -> Vec<ConntrackFilter> {
+        let mask = self.numbers.ct_mark;
+        let moved = |route: &str| {
+            let on_main =
+                |s: &Self| s.exits.get(route).map(|e| Family::ALL.map(|f| e.lanes.get(&f) == Some(&Lane::Main)));
+            matches!((on_main(self), on_main(before)), (Some(now), Some(then)) if now != then)
+        };
+        let paths = self.allocation.paths.iter().filter(|(path, _)| path.route().is_some_and(moved));
+        paths.map(|(_, n)| ConntrackFilter::Mark { value: mask.place(u32::from(*n)), mask: mask.0 }).collect()
+    }
+
+    fn main_rules(&self) -> impl Iterator<Item = Rule> {
+        let mark = self.numbers.packet_mark;
+        Family::ALL.into_iter().map(move |family| Rule {
+            family,
+            priority: PRIORITY_MAIN,
+            from: None,
+            to: None,
+            protocol: None,
+            source_ports: None,
+            destination_ports: None,
+            fwmark: Some((mark.place(u32::from(EXIT_MAIN)), mark.0)),
+            table: TABLE_MAIN,
+        })
+    }
+}
+
+fn add_member(table: &mut NftTable, member: &Member) {
+    for (name, chain) in &member.chains {
+        table.chains.entry(name.clone()).or_insert_with(|| chain.clone());
+    }
+    for NftElement { map, key, value } in &member.elements {
+        if let Some(map) = table.maps.get_mut(map) {
+            map.elements.insert(*key, value.clone());
+        }
+    }
+}
+
+pub(crate) fn empty_map(kind: NftMapKind) -> NftMap {
+    NftMap { kind, elements: BTreeMap::new() }
+}

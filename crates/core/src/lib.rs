@@ -8,11 +8,14 @@
 //! [`desired`] [`state::NodeState`] → [`plan`] steps.
 #![forbid(unsafe_code)]
 
+pub mod allocation;
 pub mod annotation;
+pub mod apply;
 pub mod desired;
 pub mod ids;
 pub mod manifest;
 pub mod model;
+pub mod nft;
 pub mod plan;
 pub mod selection;
 pub mod state;

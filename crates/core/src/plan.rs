@@ -1,1 +1,184 @@
 //! The steps from observed to desired.
+//!
+//! Guarantees: after the steps nothing is left to do; what is not ours is not in either state, so no step
+//! touches it; after any prefix of the steps a selected packet leaves by its route or not at all.
+//! Leaves out: doing it.
+//!
+//! Order: tables before the rules that look them up, rules by mark before the marks, marks before the rules
+//! that drop what has none; and backwards for what goes.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use crate::desired::{Desired, Member, PerPodRules};
+use crate::ids::PRIORITY_POD_NONE;
+use crate::nft::elements_of;
+use crate::state::{
+    ConntrackFilter, NftChange, NftEdit, NftElement, NftKey, NftTable, NftValue, NodeState, Route, RouteKind, Rule,
+    Step,
+};
+
+/// Everything that separates the two; empty when nothing does.
+#[must_use]
+pub fn plan(observed: &NodeState, desired: &Desired) -> Vec<Step> {
+    let wanted = &desired.state;
+    let is_fence = |rule: &&Rule| rule.priority == PRIORITY_POD_NONE;
+    let (new_rules, old_rules) = (missing(&wanted.rules, &observed.rules), missing(&observed.rules, &wanted.rules));
+    let mut steps = Vec::new();
+    steps.extend(missing(&wanted.src_valid_mark, &observed.src_valid_mark).cloned().map(Step::EnableSrcValidMark));
+    steps.extend(new_routes(observed, wanted).into_iter().map(Step::EnsureRoute));
+    steps.extend(new_rules.clone().filter(|r| !is_fence(r)).cloned().map(Step::EnsureRule));
+    steps.extend(old_rules.clone().filter(is_fence).cloned().map(Step::RemoveRule));
+    steps.extend(nft(observed.nft.as_ref(), wanted.nft.as_ref()));
+    steps.extend(new_rules.filter(is_fence).cloned().map(Step::EnsureRule));
+    steps.extend(purge(observed.nft.as_ref(), desired));
+    steps.extend(old_rules.filter(|r| !is_fence(r)).cloned().map(Step::RemoveRule));
+    steps.extend(old_routes(observed, wanted).into_iter().map(Step::RemoveRoute));
+    steps.extend(missing(&observed.src_valid_mark, &wanted.src_valid_mark).cloned().map(Step::RestoreSrcValidMark));
+    steps
+}
+
+/// The state without anything of ours.
+#[must_use]
+pub fn nothing(path_mask: u32) -> Desired {
+    Desired {
+        state: NodeState::default(),
+        per_pod_rules: PerPodRules::Absent,
+        verdicts: std::collections::BTreeMap::new(),
+        path_mask,
+    }
+}
+
+/// What one new attachment needs on top of `observed`; `None` when the skeleton is not there.
+#[must_use]
+pub fn attach(observed: &NodeState, member: &Member) -> Option<Vec<Step>> {
+    let table = observed.nft.as_ref()?;
+    let chains = member.chains.iter().filter(|(name, chain)| table.chains.get(*name) != Some(chain));
+    let chains: std::collections::BTreeMap<_, _> = chains.map(|(n, c)| (n.clone(), c.clone())).collect();
+    let differs = |e: &&NftElement| value(table, e) != Some(&e.value);
+    let add: Vec<NftElement> = member.elements.iter().filter(differs).cloned().collect();
+    let remove = add.iter().filter_map(|e| Some(NftElement { value: value(table, e)?.clone(), ..e.clone() })).collect();
+    Some(nft_step(NftEdit { chains, remove, add, remove_chains: BTreeSet::new() }).into_iter().collect())
+}
+
+/// What goes with an attachment: its elements, rules and flows. Shared chains stay until the next full plan.
+#[must_use]
+pub fn detach(observed: &NodeState, member: &Member, addresses: &[IpAddr]) -> Vec<Step> {
+    let present = |e: &&NftElement| observed.nft.as_ref().is_some_and(|t| value(t, e).is_some());
+    let remove: Vec<NftElement> = member.elements.iter().filter(present).cloned().collect();
+    let mut rules: Vec<&Rule> = member.rules.iter().filter(|r| observed.rules.contains(*r)).collect();
+    rules.sort_by_key(|r| std::cmp::Reverse(r.priority));
+    let mut steps: Vec<Step> = rules.into_iter().cloned().map(Step::RemoveRule).collect();
+    steps.extend(nft_step(NftEdit { remove, ..NftEdit::default() }));
+    let flows: Vec<ConntrackFilter> = addresses.iter().copied().map(ConntrackFilter::Address).collect();
+    steps.extend((!flows.is_empty()).then_some(Step::PurgeConntrack(flows)));
+    steps
+}
+
+fn missing<'a, T: Ord>(wanted: &'a BTreeSet<T>, there: &'a BTreeSet<T>) -> impl Iterator<Item = &'a T> + Clone {
+    wanted.difference(there)
+}
+
+/// The end of a table first, then its throws, then the ways out.
+fn new_routes(observed: &NodeState, wanted: &NodeState) -> Vec<Route> {
+    let mut routes: Vec<Route> = missing(&wanted.routes, &observed.routes).cloned().collect();
+    routes.sort_by_key(|route| match route.kind {
+        RouteKind::Unreachable => 0,
+        RouteKind::Throw => 1,
+        RouteKind::Unicast { .. } => 2,
+    });
+    routes
+}
+
+/// Routes that no wanted route replaces, the ways out first.
+fn old_routes(observed: &NodeState, wanted: &NodeState) -> Vec<Route> {
+    let place = |r: &Route| (r.table, r.destination, r.metric);
+    let kept: BTreeSet<_> = wanted.routes.iter().map(place).collect();
+    let mut routes: Vec<Route> = observed.routes.iter().filter(|r| !kept.contains(&place(r))).cloned().collect();
+    routes.sort_by_key(|route| match route.kind {
+        RouteKind::Unicast { .. } => 0,
+        RouteKind::Throw => 1,
+        RouteKind::Unreachable => 2,
+    });
+    routes
+}
+
+fn nft(observed: Option<&NftTable>, wanted: Option<&NftTable>) -> Option<Step> {
+    match (observed, wanted) {
+        (None, None) => None,
+        (Some(_), None) => Some(Step::Nft(NftChange::Delete)),
+        (None, Some(table)) => Some(Step::Nft(NftChange::Replace(table.clone()))),
+        (Some(old), Some(new)) if !same_frame(old, new) => Some(Step::Nft(NftChange::Replace(new.clone()))),
+        (Some(old), Some(new)) => nft_step(edit(old, new)),
+    }
+}
+
+/// Whether the declared objects agree, so that an edit suffices.
+fn same_frame(old: &NftTable, new: &NftTable) -> bool {
+    let kinds = |t: &NftTable| t.maps.iter().map(|(name, map)| (name.clone(), map.kind)).collect::<Vec<_>>();
+    old.counters == new.counters && kinds(old) == kinds(new)
+}
+
+fn edit(old: &NftTable, new: &NftTable) -> NftEdit {
+    let changed = new.chains.iter().filter(|(name, chain)| old.chains.get(*name) != Some(chain));
+    let gone = old.chains.keys().filter(|name| !new.chains.contains_key(*name));
+    let (before, after) = (elements(old), elements(new));
+    NftEdit {
+        chains: changed.map(|(n, c)| (n.clone(), c.clone())).collect(),
+        remove: before.difference(&after).cloned().collect(),
+        add: after.difference(&before).cloned().collect(),
+        remove_chains: gone.cloned().collect(),
+    }
+}
+
+fn elements(table: &NftTable) -> BTreeSet<NftElement> {
+    table.maps.iter().flat_map(|(name, map)| elements_of(name, map)).collect()
+}
+
+fn value<'a>(table: &'a NftTable, element: &NftElement) -> Option<&'a NftValue> {
+    table.maps.get(&element.map)?.elements.get(&element.key)
+}
+
+/// Elements alone go by netlink; with chains they are one transaction of `nft`.
+fn nft_step(edit: NftEdit) -> Option<Step> {
+    if !edit.chains.is_empty() || !edit.remove_chains.is_empty() {
+        return Some(Step::Nft(NftChange::Edit(edit)));
+    }
+    let (remove, add) = (edit.remove, edit.add);
+    (!remove.is_empty() || !add.is_empty()).then_some(Step::Elements { remove, add })
+}
+
+/// Flows whose path is gone, or whose pod's selection changed.
+fn purge(observed: Option<&NftTable>, desired: &Desired) -> Option<Step> {
+    let mask = desired.path_mask;
+    let mut filters = Vec::new();
+    if let Some(old) = observed {
+        filters.extend(gone_paths(old, desired.state.nft.as_ref()).map(|value| ConntrackFilter::Mark { value, mask }));
+    }
+    for address in reassigned(observed, desired) {
+        let verdicts = desired.verdicts.get(&address).cloned().unwrap_or_default();
+        filters.push(ConntrackFilter::Reassigned { address, mask, verdicts });
+    }
+    (!filters.is_empty()).then_some(Step::PurgeConntrack(filters))
+}
+
+fn gone_paths<'a>(old: &'a NftTable, new: Option<&'a NftTable>) -> impl Iterator<Item = u32> + 'a {
+    let known = move |mark: &u32| {
+        new.and_then(|t| t.maps.get("exit")).is_some_and(|m| m.elements.contains_key(&NftKey::Mark(*mark)))
+    };
+    let marks = old.maps.get("exit").into_iter().flat_map(|m| m.elements.keys());
+    marks.filter_map(|key| if let NftKey::Mark(mark) = key { Some(*mark) } else { None }).filter(move |m| !known(m))
+}
+
+/// Addresses whose outbound chain is another one than before.
+fn reassigned(observed: Option<&NftTable>, desired: &Desired) -> BTreeSet<IpAddr> {
+    let selection = |table: Option<&NftTable>| -> BTreeSet<NftElement> {
+        let maps = table.into_iter().flat_map(|t| t.maps.iter());
+        maps.filter(|(name, _)| ["sel4", "sel6"].contains(&name.as_str()))
+            .flat_map(|(n, m)| elements_of(n, m))
+            .collect()
+    };
+    let (before, after) = (selection(observed), selection(desired.state.nft.as_ref()));
+    let address = |e: &NftElement| if let NftKey::Address(a) = e.key { Some(a) } else { None };
+    before.symmetric_difference(&after).filter_map(address).collect()
+}

@@ -10,6 +10,7 @@ use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{DeviceName, Family, PortRange, Protocol};
+use crate::selection::FlowMatch;
 
 /// Everything of ours in the kernel of one node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -98,18 +99,27 @@ pub struct NftTable {
     pub chains: BTreeMap<String, NftChain>,
 }
 
-/// A chain: its identity on the node is its comment, which holds the digest of its text.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// A chain. Its identity on the node is the comment of its first rule, which holds the digest of its text.
+#[derive(Clone, Debug, Default)]
 pub struct NftChain {
-    /// `type … hook … priority …;` for a base chain.
+    /// `type … hook … priority …; policy …;` for a base chain. `None` in an observed chain.
     pub hook: Option<String>,
-    /// Rules in nft syntax, one each. Empty in an observed chain, which is compared by `digest` and `count`.
+    /// Rules in nft syntax, one each, the digest's comment not included. Empty in an observed chain.
     pub rules: Vec<String>,
-    /// Digest of hook and rules, 16 hexadecimal digits, carried in the chain's comment.
+    /// Digest of hook and rules, 16 hexadecimal digits: the comment of the first rule. Empty when that rule has none.
     pub digest: String,
     /// Number of rules.
     pub count: usize,
 }
+
+/// Chains are equal when their digest and number of rules are.
+impl PartialEq for NftChain {
+    fn eq(&self, other: &Self) -> bool {
+        self.digest == other.digest && self.count == other.count
+    }
+}
+
+impl Eq for NftChain {}
 
 /// A set or map with its elements.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -160,20 +170,11 @@ pub struct NftElement {
     pub value: NftValue,
 }
 
-/// Which connection-tracking entries to delete.
+/// Which connection-tracking entries to delete; [`ConntrackFilter::selects`] decides.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ConntrackFilter {
     /// Either direction's source is the address.
     Address(IpAddr),
-    /// Original source is the address and the masked connection mark has this value.
-    AddressWithMark {
-        /// Pod address.
-        address: IpAddr,
-        /// Value after masking.
-        value: u32,
-        /// Mask.
-        mask: u32,
-    },
     /// The masked connection mark has this value.
     Mark {
         /// Value after masking.
@@ -186,6 +187,86 @@ pub enum ConntrackFilter {
         /// Mask.
         mask: u32,
     },
+    /// Flows of a pod whose path is no longer the one they carry.
+    Reassigned {
+        /// Pod address.
+        address: IpAddr,
+        /// Bits of the connection mark that hold the path.
+        mask: u32,
+        /// What the pod's flows are to carry now.
+        verdicts: Verdicts,
+    },
+}
+
+/// What each flow of a pod is to carry in its connection mark: the first match, 0 when none matches.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Verdicts {
+    /// Tests in order, with the mark's value after masking.
+    pub flows: Vec<(FlowMatch, u32)>,
+    /// Networks that are never selected.
+    pub excluded: Vec<IpNetwork>,
+}
+
+/// One end-to-end tuple.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tuple {
+    /// Source address.
+    pub source: IpAddr,
+    /// Destination address.
+    pub destination: IpAddr,
+    /// IANA protocol number.
+    pub protocol: u8,
+    /// Source port; 0 for protocols without ports.
+    pub source_port: u16,
+    /// Destination port; 0 for protocols without ports.
+    pub destination_port: u16,
+}
+
+/// A connection-tracking entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConntrackEntry {
+    /// First packet's direction.
+    pub original: Tuple,
+    /// What answers look like.
+    pub reply: Tuple,
+    /// Connection mark.
+    pub mark: u32,
+}
+
+impl ConntrackFilter {
+    /// Whether the entry is to be deleted.
+    #[must_use]
+    pub fn selects(&self, entry: &ConntrackEntry) -> bool {
+        match self {
+            Self::Address(address) => entry.original.source == *address || entry.reply.source == *address,
+            Self::Mark { value, mask } => entry.mark & mask == *value,
+            Self::AnyMark { mask } => entry.mark & mask != 0,
+            Self::Reassigned { address, mask, verdicts } => verdicts.differs(*address, entry, entry.mark & mask),
+        }
+    }
+}
+
+impl Verdicts {
+    /// A flow the pod opened must carry its verdict; one it accepted, its verdict or nothing (it came by
+    /// another door).
+    fn differs(&self, pod: IpAddr, entry: &ConntrackEntry, carried: u32) -> bool {
+        let (answer, ask) = (&entry.reply, &entry.original);
+        if ask.source == pod {
+            return carried != self.of(ask.protocol, ask.source_port, (answer.source, answer.source_port));
+        }
+        let accepted = answer.source == pod;
+        accepted && carried != 0 && carried != self.of(ask.protocol, answer.source_port, (ask.source, ask.source_port))
+    }
+
+    /// The mark of a flow between the pod's port and the far end.
+    #[must_use]
+    pub fn of(&self, protocol: u8, own_port: u16, far: (IpAddr, u16)) -> u32 {
+        if self.excluded.iter().any(|n| n.contains(far.0)) {
+            return 0;
+        }
+        let found = self.flows.iter().find(|(matcher, _)| matcher.matches(protocol, own_port, far));
+        found.map_or(0, |(_, mark)| *mark)
+    }
 }
 
 /// One idempotent action on the kernel. The order of a plan is the order of its steps.
@@ -203,8 +284,8 @@ pub enum Step {
     EnsureRule(Rule),
     /// Remove a rule; absent is success.
     RemoveRule(Rule),
-    /// One nftables transaction in nft syntax.
-    Nft(String),
+    /// One nftables transaction ([`crate::nft::text`] writes it).
+    Nft(NftChange),
     /// One netlink transaction: remove, then add. Absent on removal and equal on add are success.
     Elements {
         /// Removed first.
@@ -214,4 +295,28 @@ pub enum Step {
     },
     /// Delete connection-tracking entries.
     PurgeConntrack(Vec<ConntrackFilter>),
+}
+
+/// One nftables transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NftChange {
+    /// The whole table anew, whether or not it is there.
+    Replace(NftTable),
+    /// A part of a table that is there.
+    Edit(NftEdit),
+    /// The table goes; absent is success.
+    Delete,
+}
+
+/// Changes inside the table, carried out in the order of the fields except that new chains exist first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NftEdit {
+    /// Chains created, or emptied and filled again.
+    pub chains: BTreeMap<String, NftChain>,
+    /// Elements removed; they must be there.
+    pub remove: Vec<NftElement>,
+    /// Elements added.
+    pub add: Vec<NftElement>,
+    /// Chains removed last.
+    pub remove_chains: BTreeSet<String>,
 }

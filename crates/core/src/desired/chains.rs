@@ -1,0 +1,290 @@
+//! The nftables table: everything that does not depend on a pod.
+//!
+//! A flow's path is decided once, on its first packet, and kept in the connection mark; the path's exit is
+//! written to the packet mark of every packet, in both directions; the guard looks at what really leaves.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ipnetwork::IpNetwork;
+
+use super::exits::{Exit, Lane, link_local, network_of, networks};
+use super::{Inputs, empty_map};
+use crate::ids::{EXIT_MAIN, EXIT_NONE, Numbers};
+use crate::model::Family;
+use crate::nft::chain;
+use crate::selection::{PathKey, PathSource};
+use crate::state::{NftChain, NftKey, NftMapKind, NftTable, NftValue};
+
+/// Packets of a path with a wrong device or source.
+const DROP_GUARD: &str = "drop_guard";
+/// Packets of a path that has no exit here.
+const DROP_CLOSED: &str = "drop_closed";
+/// Packets of a path nobody knows any more.
+const DROP_NO_EXIT: &str = "drop_no_exit";
+/// Selected packets that connection tracking cannot assign to a flow.
+const DROP_UNTRACKED: &str = "drop_untracked";
+
+/// Never leaves a node: multicast (RFC 5771, RFC 4291 section 2.7) and broadcast (RFC 919).
+const NEVER: [(&str, u8); 3] = [("224.0.0.0", 4), ("255.255.255.255", 32), ("ff00::", 8)];
+
+/// Name of a path's chain.
+pub(super) fn path_chain(number: u16) -> String {
+    format!("p{number}")
+}
+
+/// What is never selected: the cluster, link-local networks, multicast and broadcast.
+pub(super) fn excluded(cluster: &[IpNetwork]) -> Vec<IpNetwork> {
+    let all = cluster.iter().copied().map(network_of).chain(link_local()).chain(networks(&NEVER));
+    all.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// The table without members.
+pub(super) fn table(inputs: &Inputs<'_>, exits: &BTreeMap<String, Exit>, excluded: &[IpNetwork]) -> NftTable {
+    let mut table = NftTable::default();
+    table.counters.extend([DROP_GUARD, DROP_CLOSED, DROP_NO_EXIT, DROP_UNTRACKED].map(str::to_owned));
+    let marks = Marks { numbers: inputs.numbers };
+    table.chains.extend(decision(excluded, marks));
+    table.chains.extend(rewriting(excluded, marks));
+    table.chains.extend(guard(excluded, marks));
+    for name in ["pods", "sel", "inb"] {
+        for family in Family::ALL {
+            let kind = if name == "pods" { NftMapKind::Addresses(family) } else { NftMapKind::AddressVerdict(family) };
+            table.maps.insert(map_name(name, family), empty_map(kind));
+        }
+    }
+    for name in ["exit", "gexit", "gsrc", "nat"] {
+        table.maps.insert(name.to_owned(), empty_map(NftMapKind::MarkVerdict));
+    }
+    fixed_exits(&mut table, marks);
+    exits.values().for_each(|exit| add_exit(&mut table, exit, marks));
+    for (path, number) in &inputs.allocation.paths {
+        add_path(&mut table, path, *number, &Numbering { marks, exits });
+    }
+    table
+}
+
+/// `pods4`, `sel6`, …
+pub(super) fn map_name(name: &str, family: Family) -> String {
+    match family {
+        Family::V4 => format!("{name}4"),
+        Family::V6 => format!("{name}6"),
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Marks {
+    numbers: Numbers,
+}
+
+impl Marks {
+    fn path(self) -> String {
+        format!("ct mark and {:#010x}", self.numbers.ct_mark.0)
+    }
+    fn exit(self) -> String {
+        format!("meta mark and {:#010x}", self.numbers.packet_mark.0)
+    }
+    fn exit_value(self, exit: u8) -> u32 {
+        self.numbers.packet_mark.place(u32::from(exit))
+    }
+    fn path_value(self, path: u16) -> u32 {
+        self.numbers.ct_mark.place(u32::from(path))
+    }
+    fn set_exit(self, exit: u8) -> String {
+        let others = self.numbers.packet_mark.others();
+        format!("meta mark set meta mark and {others:#010x} or {:#010x}", self.exit_value(exit))
+    }
+    fn set_path(self, path: u16) -> String {
+        let others = self.numbers.ct_mark.others();
+        format!("ct mark set ct mark and {others:#010x} or {:#010x}", self.path_value(path))
+    }
+}
+
+struct Numbering<'a> {
+    marks: Marks,
+    exits: &'a BTreeMap<String, Exit>,
+}
+
+fn returns(excluded: &[IpNetwork], side: &str, family: Option<Family>) -> Vec<String> {
+    let wanted = excluded.iter().filter(|n| family.is_none_or(|f| f == Family::of_network(**n)));
+    wanted.map(|n| format!("{} {side} {n} return", keyword(Family::of_network(*n)))).collect()
+}
+
+/// `ip` or `ip6`.
+pub(super) fn keyword(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "ip",
+        Family::V6 => "ip6",
+    }
+}
+
+fn named(chains: Vec<(&str, Option<&str>, Vec<String>)>) -> impl Iterator<Item = (String, NftChain)> {
+    chains.into_iter().map(|(name, hook, rules)| (name.to_owned(), chain(hook, rules)))
+}
+
+fn owned(rules: &[&str]) -> Vec<String> {
+    rules.iter().map(|r| (*r).to_owned()).collect()
+}
+
+fn decision(excluded: &[IpNetwork], marks: Marks) -> impl Iterator<Item = (String, NftChain)> {
+    let known = format!("{} vmap @exit", marks.path());
+    let pre = vec![
+        known.clone(),
+        "ct state established,related ip saddr != @pods4 return".to_owned(),
+        "ct state established,related ip6 saddr != @pods6 return".to_owned(),
+        "ct direction reply return".to_owned(),
+        "jump pick".to_owned(),
+        known.clone(),
+        format!("{} != 0 counter name {DROP_NO_EXIT} drop", marks.path()),
+    ];
+    let pick = owned(&[
+        "ip saddr @pods4 goto src4",
+        "ip6 saddr @pods6 goto src6",
+        "ip daddr @pods4 goto dst4",
+        "ip6 daddr @pods6 goto dst6",
+    ]);
+    let ask = |side: &str, map: &str, family: Family| -> Vec<String> {
+        let other = if side == "saddr" { "daddr" } else { "saddr" };
+        let lookup = format!("{} {side} vmap @{}", keyword(family), map_name(map, family));
+        returns(excluded, other, Some(family)).into_iter().chain([lookup]).collect()
+    };
+    named(vec![
+        ("pre", Some("type filter hook prerouting priority -90; policy accept;"), pre),
+        ("out", Some("type route hook output priority -90; policy accept;"), vec![known]),
+        ("pick", None, pick),
+        ("src4", None, ask("saddr", "sel", Family::V4)),
+        ("src6", None, ask("saddr", "sel", Family::V6)),
+        ("dst4", None, ask("daddr", "inb", Family::V4)),
+        ("dst6", None, ask("daddr", "inb", Family::V6)),
+    ])
+}
+
+fn rewriting(excluded: &[IpNetwork], marks: Marks) -> impl Iterator<Item = (String, NftChain)> {
+    let mut post = vec![
+        format!("{} == 0 return", marks.path()),
+        format!("{} == {:#010x} return", marks.exit(), marks.exit_value(EXIT_MAIN)),
+    ];
+    post.extend(returns(excluded, "daddr", None));
+    post.push(format!("{} vmap @nat", marks.path()));
+    named(vec![
+        ("post", Some("type nat hook postrouting priority 90; policy accept;"), post),
+        ("masq", None, owned(&["masquerade"])),
+        ("keep", None, owned(&["snat ip to ip saddr", "snat ip6 to ip6 saddr"])),
+    ])
+}
+
+fn guard(excluded: &[IpNetwork], marks: Marks) -> impl Iterator<Item = (String, NftChain)> {
+    let mut gdrop = returns(excluded, "daddr", None);
+    gdrop.push(format!("counter name {DROP_GUARD} drop"));
+    named(vec![
+        (
+            "guard",
+            Some("type filter hook postrouting priority 300; policy accept;"),
+            vec![format!("{} != 0 goto gx", marks.path())],
+        ),
+        ("gx", None, vec![format!("{} vmap @gexit", marks.exit()), "goto gdrop".to_owned()]),
+        ("gdev", None, owned(&["fib saddr . oif type local return", "goto gdrop"])),
+        ("gpod", None, owned(&["ip saddr @pods4 return", "ip6 saddr @pods6 return", "goto gdrop"])),
+        ("gdrop", None, gdrop),
+    ])
+}
+
+/// The exits "none" and "main".
+fn fixed_exits(table: &mut NftTable, marks: Marks) {
+    let none = vec![
+        marks.set_exit(EXIT_NONE),
+        format!("ct direction original counter name {DROP_CLOSED}"),
+        "accept".to_owned(),
+    ];
+    let main = vec![marks.set_exit(EXIT_MAIN), "accept".to_owned()];
+    table.chains.extend(named(vec![("e63", None, none), ("e62", None, main)]));
+    table.chains.extend(named(vec![("g63", None, owned(&["goto gdrop"])), ("g62", None, owned(&["return"]))]));
+    for exit in [EXIT_NONE, EXIT_MAIN] {
+        insert(table, "gexit", NftKey::Mark(marks.exit_value(exit)), &format!("g{exit}"));
+    }
+}
+
+fn add_exit(table: &mut NftTable, exit: &Exit, marks: Marks) {
+    let n = exit.number;
+    let mut leave: Vec<String> = exit.lanes.iter().filter_map(|(family, lane)| detour(*family, lane)).collect();
+    leave.push(marks.set_exit(n));
+    leave.push("accept".to_owned());
+    table.chains.insert(format!("e{n}"), chain(None, leave));
+    table.chains.insert(format!("g{n}"), chain(None, exit_guard(exit, marks)));
+    insert(table, "gexit", NftKey::Mark(marks.exit_value(n)), &format!("g{n}"));
+}
+
+fn detour(family: Family, lane: &Lane) -> Option<String> {
+    let exit = match lane {
+        Lane::Open(_) => return None,
+        Lane::Closed => EXIT_NONE,
+        Lane::Main => EXIT_MAIN,
+    };
+    let nfproto = match family {
+        Family::V4 => "ipv4",
+        Family::V6 => "ipv6",
+    };
+    Some(format!("meta nfproto {nfproto} goto e{exit}"))
+}
+
+/// Answers of an inbound flow carry the address their client called; whatever a pod opens is checked by path.
+fn exit_guard(exit: &Exit, marks: Marks) -> Vec<String> {
+    let Some(devices) = device_list(exit) else { return owned(&["goto gdrop"]) };
+    vec![
+        format!("oifname != {devices} goto gdrop"),
+        "ct direction reply return".to_owned(),
+        format!("{} vmap @gsrc", marks.path()),
+        "goto gdrop".to_owned(),
+    ]
+}
+
+/// `"eth1"` or `{ "eth1", "eth2" }`; `None` without a device.
+pub(super) fn device_list(exit: &Exit) -> Option<String> {
+    let quoted: Vec<String> = exit.devices.iter().map(|d| format!("\"{d}\"")).collect();
+    match quoted.as_slice() {
+        [] => None,
+        [one] => Some(one.clone()),
+        many => Some(format!("{{ {} }}", many.join(", "))),
+    }
+}
+
+fn add_path(table: &mut NftTable, path: &PathKey, number: u16, numbering: &Numbering<'_>) {
+    let marks = numbering.marks;
+    let drop_untracked = format!("ct state invalid,untracked counter name {DROP_UNTRACKED} drop");
+    table.chains.insert(path_chain(number), chain(None, vec![drop_untracked, marks.set_path(number)]));
+    let key = NftKey::Mark(marks.path_value(number));
+    let (exit, nat, source) = match path {
+        PathKey::Closed => (Some(EXIT_NONE), None, None),
+        PathKey::Route { route, source: PathSource::Device } => {
+            (numbering.exits.get(route).map(|e| e.number), Some("masq"), Some("gdev"))
+        }
+        PathKey::Route { route, source: PathSource::Pod } => {
+            (numbering.exits.get(route).map(|e| e.number), Some("keep"), Some("gpod"))
+        }
+    };
+    if let Some(exit) = exit {
+        insert(table, "exit", key, &format!("e{exit}"));
+    }
+    for (map, target) in [("nat", nat), ("gsrc", source)] {
+        if let Some(target) = target {
+            insert(table, map, key, target);
+        }
+    }
+}
+
+fn insert(table: &mut NftTable, map: &str, key: NftKey, target: &str) {
+    if let Some(map) = table.maps.get_mut(map) {
+        map.elements.insert(key, NftValue::Goto(target.to_owned()));
+    }
+}
+
+/// Adds the chain that sends the rest of a selected pod's traffic to the main table past the per-pod rules.
+pub(super) fn add_door(table: &mut NftTable, numbers: Numbers) {
+    let marks = Marks { numbers };
+    let mut door = vec![format!("{} != 0 return", marks.path())];
+    door.extend(
+        ["ip saddr @pods4", "ip daddr @pods4", "ip6 saddr @pods6", "ip6 daddr @pods6"]
+            .map(|m| format!("{m} goto tomain")),
+    );
+    let hook = "type filter hook prerouting priority -89; policy accept;";
+    table.chains.extend(named(vec![("door", Some(hook), door), ("tomain", None, vec![marks.set_exit(EXIT_MAIN)])]));
+}

@@ -1,0 +1,141 @@
+//! nftables in text: digests of chains and transactions for `nft -f`.
+//!
+//! Guarantees: the text of a change is one transaction; two chains with one digest have one text.
+//! Leaves out: which chains and elements there are, which is [`crate::desired`]'s.
+
+use std::fmt::Write as _;
+
+use crate::ids::NFT_TABLE;
+use crate::model::Family;
+use crate::state::{NftChain, NftChange, NftEdit, NftElement, NftKey, NftMap, NftMapKind, NftTable, NftValue};
+
+/// Most elements a mark map can hold: one per path (datapath: `size` is fixed at creation).
+const MARK_MAP_SIZE: u32 = 4096;
+/// Most addresses a map of pods can hold.
+const ADDRESS_MAP_SIZE: u32 = 65_536;
+
+/// A chain with its digest.
+#[must_use]
+pub fn chain(hook: Option<&str>, rules: Vec<String>) -> NftChain {
+    let digest = digest(hook.into_iter().chain(rules.iter().map(String::as_str)));
+    NftChain { hook: hook.map(str::to_owned), count: rules.len(), rules, digest }
+}
+
+/// 16 hexadecimal digits over the parts (FNV-1a, 64 bits; a mark of identity, not a defence).
+#[must_use]
+pub fn digest<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    for byte in parts.into_iter().flat_map(|p| p.bytes().chain([0])) {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+    format!("{hash:016x}")
+}
+
+/// The change as input of `nft -f -`.
+#[must_use]
+pub fn text(change: &NftChange) -> String {
+    match change {
+        NftChange::Replace(table) => replace(table),
+        NftChange::Edit(edit) => edit_text(edit),
+        NftChange::Delete => format!("table inet {NFT_TABLE} {{}}\ndelete table inet {NFT_TABLE}\n"),
+    }
+}
+
+fn replace(table: &NftTable) -> String {
+    let mut out = text(&NftChange::Delete);
+    line(&mut out, format_args!("add table inet {NFT_TABLE}"));
+    for counter in &table.counters {
+        line(&mut out, format_args!("add counter inet {NFT_TABLE} {counter}"));
+    }
+    for (name, map) in &table.maps {
+        declare_map(&mut out, name, map.kind);
+    }
+    for (name, chain) in &table.chains {
+        declare_chain(&mut out, name, chain);
+    }
+    for (name, chain) in &table.chains {
+        fill_chain(&mut out, name, chain);
+    }
+    let elements: Vec<NftElement> = table.maps.iter().flat_map(|(name, map)| elements_of(name, map)).collect();
+    change_elements(&mut out, "add", &elements);
+    out
+}
+
+fn edit_text(edit: &NftEdit) -> String {
+    let mut out = String::new();
+    for (name, chain) in &edit.chains {
+        declare_chain(&mut out, name, chain);
+        line(&mut out, format_args!("flush chain inet {NFT_TABLE} {name}"));
+    }
+    for (name, chain) in &edit.chains {
+        fill_chain(&mut out, name, chain);
+    }
+    change_elements(&mut out, "delete", &edit.remove);
+    change_elements(&mut out, "add", &edit.add);
+    for name in &edit.remove_chains {
+        line(&mut out, format_args!("flush chain inet {NFT_TABLE} {name}"));
+    }
+    for name in &edit.remove_chains {
+        line(&mut out, format_args!("delete chain inet {NFT_TABLE} {name}"));
+    }
+    out
+}
+
+/// The elements of one set or map.
+pub fn elements_of<'a>(name: &'a str, map: &'a NftMap) -> impl Iterator<Item = NftElement> + 'a {
+    map.elements.iter().map(|(key, value)| NftElement { map: name.to_owned(), key: *key, value: value.clone() })
+}
+
+fn declare_map(out: &mut String, name: &str, kind: NftMapKind) {
+    let (keyword, key, value, size) = match kind {
+        NftMapKind::Addresses(family) => ("set", address_type(family), "", ADDRESS_MAP_SIZE),
+        NftMapKind::AddressVerdict(family) => ("map", address_type(family), " : verdict", ADDRESS_MAP_SIZE),
+        NftMapKind::MarkVerdict => ("map", "mark", " : verdict", MARK_MAP_SIZE),
+    };
+    line(out, format_args!("add {keyword} inet {NFT_TABLE} {name} {{ type {key}{value}; size {size}; }}"));
+}
+
+fn address_type(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "ipv4_addr",
+        Family::V6 => "ipv6_addr",
+    }
+}
+
+fn declare_chain(out: &mut String, name: &str, chain: &NftChain) {
+    match &chain.hook {
+        Some(hook) => line(out, format_args!("add chain inet {NFT_TABLE} {name} {{ {hook} }}")),
+        None => line(out, format_args!("add chain inet {NFT_TABLE} {name}")),
+    }
+}
+
+fn fill_chain(out: &mut String, name: &str, chain: &NftChain) {
+    for (index, rule) in chain.rules.iter().enumerate() {
+        let _ = write!(out, "add rule inet {NFT_TABLE} {name} {rule}");
+        if index == 0 {
+            let _ = write!(out, " comment \"{}\"", chain.digest);
+        }
+        out.push('\n');
+    }
+}
+
+fn change_elements(out: &mut String, verb: &str, elements: &[NftElement]) {
+    for element in elements {
+        let _ = write!(out, "{verb} element inet {NFT_TABLE} {} {{ {}", element.map, key(element.key));
+        if let NftValue::Goto(chain) = &element.value {
+            let _ = write!(out, " : goto {chain}");
+        }
+        out.push_str(" }\n");
+    }
+}
+
+fn key(key: NftKey) -> String {
+    match key {
+        NftKey::Address(address) => address.to_string(),
+        NftKey::Mark(mark) => format!("{mark:#010x}"),
+    }
+}
+
+fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
+    let _ = writeln!(out, "{text}");
+}

@@ -35,23 +35,29 @@ pub fn allocate(
     numbers: Numbers,
 ) -> (Allocation, Vec<(ObjectKey, Rejection)>) {
     let mut refused = Vec::new();
-    let tables = tables(old, world, facts, numbers, &mut refused);
+    let ours: BTreeSet<u32> = old.tables.values().copied().collect();
+    let taken = facts.foreign_tables.difference(&ours).copied().collect();
+    let tables = tables(old, world, Ranges { numbers, taken }, &mut refused);
     let exits = exits(old, &tables, &mut refused);
     let tables: BTreeMap<_, _> = tables.into_iter().filter(|(name, _)| exits.contains_key(name)).collect();
     let paths = paths(old, exits.keys());
     (Allocation { tables, exits, paths }, refused)
 }
 
+/// Where tables may be, and where they may not.
+struct Ranges {
+    numbers: Numbers,
+    taken: BTreeSet<u32>,
+}
+
 fn tables(
     old: &Allocation,
     world: &World,
-    facts: &NodeFacts,
-    numbers: Numbers,
+    ranges: Ranges,
     refused: &mut Vec<(ObjectKey, Rejection)>,
 ) -> BTreeMap<String, u32> {
     let mut given = BTreeMap::new();
-    let ours: BTreeSet<u32> = old.tables.values().copied().collect();
-    let mut taken: BTreeSet<u32> = facts.foreign_tables.difference(&ours).copied().collect();
+    let Ranges { numbers, mut taken } = ranges;
     for route in world.routes.values() {
         let Some(id) = route.table_id else { continue };
         if taken.insert(id) {

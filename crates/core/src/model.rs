@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 pub type Labels = BTreeMap<String, String>;
 
 /// `namespace/name`; the namespace is empty for cluster-scoped objects.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ObjectName {
     /// Namespace, or empty.
     pub namespace: String,
@@ -383,12 +383,6 @@ pub struct Pod {
     pub named_ports: BTreeMap<String, PortMatch>,
     /// What its annotations ask for.
     pub egress: Vec<Egress>,
-}
-
-impl Default for ObjectName {
-    fn default() -> Self {
-        Self { namespace: String::new(), name: String::new() }
-    }
 }
 
 /// Core `Service`, the part we read.

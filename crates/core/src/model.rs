@@ -154,7 +154,7 @@ impl Family {
 pub struct Meta {
     /// `metadata.labels`.
     pub labels: Labels,
-    /// `metadata.annotations`, those of `sortie.dev/` only.
+    /// `metadata.annotations`: those of `sortie.dev/`, and `kubernetes.io/config.mirror` (UID of a static pod).
     pub annotations: BTreeMap<String, String>,
     /// `metadata.creationTimestamp` as written (RFC 3339 UTC sorts as text); empty when absent.
     pub created: String,

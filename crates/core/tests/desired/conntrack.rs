@@ -1,0 +1,78 @@
+//! Which flows are forgotten when a pod's selection changes.
+
+use std::net::IpAddr;
+
+use sortie_core::state::{ConntrackEntry, ConntrackFilter, Tuple};
+
+use crate::fixture::{addresses, assignment, built, node, signalling};
+
+const PATH: u32 = 0x100;
+
+fn tuple(source: (&str, u16), destination: (&str, u16)) -> Tuple {
+    let address = |text: &str| text.parse::<IpAddr>().unwrap();
+    Tuple {
+        source: address(source.0),
+        destination: address(destination.0),
+        protocol: 17,
+        source_port: source.1,
+        destination_port: destination.1,
+    }
+}
+
+/// A flow that the pod opened, masqueraded to the device's address.
+fn opened(own_port: u16, far: &str, mark: u32) -> ConntrackEntry {
+    let original = tuple(("10.244.1.7", own_port), (far, 9));
+    ConntrackEntry { original, reply: tuple((far, 9), ("172.16.1.11", own_port)), mark }
+}
+
+fn filter() -> ConntrackFilter {
+    let skeleton = built(&node(signalling()));
+    let member = skeleton.member(&addresses(), &assignment());
+    let address = addresses()[0];
+    ConntrackFilter::Reassigned { address, mask: 0x000f_ff00, verdicts: member.verdicts[&address].clone() }
+}
+
+#[test]
+fn a_flow_that_carries_its_path_is_kept() {
+    assert!(!filter().selects(&opened(5060, "192.0.2.10", PATH)));
+    assert!(!filter().selects(&opened(15_000, "192.0.2.10", PATH | 0x4000_0000)));
+    assert!(!filter().selects(&opened(7, "192.0.2.10", 0)));
+}
+
+#[test]
+fn a_flow_that_became_selected_or_unselected_is_forgotten() {
+    assert!(filter().selects(&opened(5060, "192.0.2.10", 0)));
+    assert!(filter().selects(&opened(7, "192.0.2.10", PATH)));
+    assert!(filter().selects(&opened(5060, "192.0.2.10", 0x200)));
+}
+
+#[test]
+fn a_flow_inside_the_cluster_carries_nothing() {
+    assert!(!filter().selects(&opened(5060, "10.244.2.9", 0)));
+}
+
+#[test]
+fn a_flow_by_a_cluster_address_is_judged_by_where_it_really_goes() {
+    let original = tuple(("10.244.1.7", 5060), ("10.96.0.10", 53));
+    let entry = ConntrackEntry { original, reply: tuple(("10.244.2.9", 53), ("10.244.1.7", 5060)), mark: 0 };
+    assert!(!filter().selects(&entry));
+}
+
+#[test]
+fn an_accepted_flow_may_have_come_by_another_door() {
+    let accepted = |mark| ConntrackEntry {
+        original: tuple(("203.0.113.9", 4000), ("10.244.1.7", 5060)),
+        reply: tuple(("10.244.1.7", 5060), ("203.0.113.9", 4000)),
+        mark,
+    };
+    assert!(!filter().selects(&accepted(0)));
+    assert!(!filter().selects(&accepted(PATH)));
+    assert!(filter().selects(&accepted(0x200)));
+}
+
+#[test]
+fn flows_of_other_pods_are_not_touched() {
+    let other = tuple(("10.244.1.8", 5060), ("192.0.2.10", 9));
+    let entry = ConntrackEntry { original: other, reply: tuple(("192.0.2.10", 9), ("10.10.0.11", 5060)), mark: 0 };
+    assert!(!filter().selects(&entry));
+}

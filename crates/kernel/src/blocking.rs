@@ -1,0 +1,13 @@
+//! Kernel access without a runtime: all the plugin needs.
+//!
+//! Guarantees: one system call per request, no threads, no retry that could wait. Leaves out: anything
+//! that needs a process or a notification.
+
+mod conntrack;
+mod elements;
+mod rules;
+mod table;
+
+pub use conntrack::Conntrack;
+pub use elements::Elements;
+pub use rules::Rules;

@@ -1,0 +1,180 @@
+//! Connection-tracking entries.
+//!
+//! Guarantees: an entry is deleted only by its own tuple and id; a request without a tuple, which would
+//! empty the whole table, cannot be built. Leaves out: everything but deletion. The messages follow
+//! `linux/netfilter/nfnetlink_conntrack.h`.
+
+use std::net::IpAddr;
+
+use netlink_sys::protocols::NETLINK_NETFILTER;
+use nix::libc;
+use sortie_core::state::{ConntrackEntry, ConntrackFilter, Tuple};
+
+use crate::KernelError;
+use crate::netlink::Connection;
+use crate::netlink::attribute::Attributes;
+use crate::netlink::message::Message;
+use crate::netlink::nfgen::{self, conntrack};
+
+const CTA_TUPLE_ORIG: u16 = 1;
+const CTA_TUPLE_REPLY: u16 = 2;
+const CTA_MARK: u16 = 8;
+const CTA_ID: u16 = 12;
+const CTA_ZONE: u16 = 18;
+const NESTED: u16 = 0x8000;
+const CTA_TUPLE_IP: u16 = 1;
+/// IPv4 and IPv6 variants.
+const CTA_IP_SRC: (u16, u16) = (1, 3);
+const CTA_IP_DST: (u16, u16) = (2, 4);
+const CTA_TUPLE_PROTO: u16 = 2;
+const CTA_PROTO_NUM: u16 = 1;
+const CTA_PROTO_SRC_PORT: u16 = 2;
+const CTA_PROTO_DST_PORT: u16 = 3;
+
+/// The connection-tracking table of the network namespace it was opened in.
+pub struct Conntrack {
+    connection: Connection,
+}
+
+impl Conntrack {
+    /// Opens the socket.
+    ///
+    /// # Errors
+    /// When the kernel refuses a netlink socket.
+    pub fn open() -> Result<Self, KernelError> {
+        let connection = Connection::open(NETLINK_NETFILTER).and_then(Connection::enlarge);
+        let connection = connection
+            .map_err(|source| KernelError::System { operation: "open", object: "netfilter socket".into(), source })?;
+        Ok(Self { connection })
+    }
+
+    /// Deletes the entries that any filter takes and returns how many went. Entries that go by
+    /// themselves meanwhile are not counted and no error.
+    ///
+    /// # Errors
+    /// What the kernel answers.
+    pub fn delete(&mut self, filters: &[ConntrackFilter]) -> Result<usize, KernelError> {
+        if filters.is_empty() {
+            return Ok(0);
+        }
+        let mut deleted = 0;
+        for entry in self.dump(filters)? {
+            match self.connection.request(conntrack::DELETE, 0, &entry.deletion()) {
+                Ok(()) => deleted += 1,
+                Err(refusal) if refusal.is(libc::ENOENT) => {}
+                Err(refusal) => {
+                    return Err(refusal.about("delete conntrack entry", format!("{:?}", entry.flow)));
+                }
+            }
+        }
+        Ok(deleted)
+    }
+
+    fn dump(&mut self, filters: &[ConntrackFilter]) -> Result<Vec<Entry>, KernelError> {
+        self.connection
+            .dump(conntrack::GET, &nfgen::header(nfgen::UNSPEC, 0), |message| {
+                Entry::read(&message).filter(|entry| filters.iter().any(|filter| filter.selects(&entry.flow)))
+            })
+            .map_err(|refusal| refusal.about("list", "conntrack entries"))
+    }
+}
+
+/// What identifies an entry, and what filters look at.
+struct Entry {
+    family: u8,
+    /// Nested attributes of the original direction's tuple as the kernel wrote them; never empty.
+    tuple: Vec<u8>,
+    id: u32,
+    zone: Option<Vec<u8>>,
+    flow: ConntrackEntry,
+}
+
+impl Entry {
+    fn read(message: &Message<'_>) -> Option<Self> {
+        if message.header.kind != conntrack::NEW {
+            return None;
+        }
+        let attributes = nfgen::attributes(message.body);
+        let tuple = attributes.find(CTA_TUPLE_ORIG).filter(|tuple| !tuple.is_empty())?;
+        Some(Self {
+            family: *message.body.first()?,
+            tuple: tuple.to_vec(),
+            id: attributes.be32(CTA_ID)?,
+            zone: attributes.find(CTA_ZONE).map(<[u8]>::to_vec),
+            flow: ConntrackEntry {
+                original: tuple_of(Attributes::of(tuple))?,
+                reply: tuple_of(attributes.nested(CTA_TUPLE_REPLY)?)?,
+                mark: attributes.be32(CTA_MARK).unwrap_or(0),
+            },
+        })
+    }
+
+    fn deletion(&self) -> Vec<u8> {
+        let mut body = nfgen::body(self.family);
+        body.bytes(CTA_TUPLE_ORIG | NESTED, &self.tuple).be32(CTA_ID, self.id);
+        if let Some(zone) = &self.zone {
+            body.bytes(CTA_ZONE, zone);
+        }
+        body.into_bytes()
+    }
+}
+
+fn tuple_of(tuple: Attributes<'_>) -> Option<Tuple> {
+    let addresses = tuple.nested(CTA_TUPLE_IP)?;
+    let protocol = tuple.nested(CTA_TUPLE_PROTO)?;
+    let port = |kind| protocol.find(kind).and_then(|b| b.first_chunk()).map_or(0, |b| u16::from_be_bytes(*b));
+    Some(Tuple {
+        source: address_of(addresses, CTA_IP_SRC)?,
+        destination: address_of(addresses, CTA_IP_DST)?,
+        protocol: *protocol.find(CTA_PROTO_NUM)?.first()?,
+        source_port: port(CTA_PROTO_SRC_PORT),
+        destination_port: port(CTA_PROTO_DST_PORT),
+    })
+}
+
+fn address_of(addresses: Attributes<'_>, (v4, v6): (u16, u16)) -> Option<IpAddr> {
+    let v4 = addresses.find(v4).and_then(|b| b.first_chunk::<4>()).map(|b| IpAddr::from(*b));
+    v4.or_else(|| addresses.find(v6).and_then(|b| b.first_chunk::<16>()).map(|b| IpAddr::from(*b)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::netlink::attribute::Writer;
+    use crate::netlink::message::Header;
+
+    fn tuple(writer: &mut Writer, (source, destination): ([u8; 4], [u8; 4])) {
+        writer.nest(CTA_TUPLE_IP, |w| {
+            w.bytes(CTA_IP_SRC.0, &source).bytes(CTA_IP_DST.0, &destination);
+        });
+        writer.nest(CTA_TUPLE_PROTO, |w| {
+            w.bytes(CTA_PROTO_NUM, &[17]).bytes(CTA_PROTO_SRC_PORT, &[0, 53]).bytes(CTA_PROTO_DST_PORT, &[1, 0]);
+        });
+    }
+
+    fn body(with_tuple: bool) -> Vec<u8> {
+        let mut writer = nfgen::body(2);
+        if with_tuple {
+            writer.nest(CTA_TUPLE_ORIG, |w| tuple(w, ([10, 0, 0, 1], [192, 0, 2, 1])));
+        }
+        writer.nest(CTA_TUPLE_REPLY, |w| tuple(w, ([192, 0, 2, 1], [10, 0, 0, 1])));
+        writer.be32(CTA_MARK, 0x100).be32(CTA_ID, 7);
+        writer.into_bytes()
+    }
+
+    fn read(body: &[u8]) -> Option<Entry> {
+        Entry::read(&Message { header: Header { kind: conntrack::NEW, flags: 0, sequence: 0, port: 0 }, body })
+    }
+
+    #[test]
+    fn a_deletion_always_names_the_tuple_it_was_shown() {
+        let entry = read(&body(true)).unwrap();
+        assert_eq!((entry.flow.mark, entry.flow.original.source_port), (0x100, 53));
+        assert_eq!(nfgen::attributes(&entry.deletion()).find(CTA_TUPLE_ORIG), Some(entry.tuple.as_slice()));
+    }
+
+    #[test]
+    fn an_entry_without_a_tuple_is_not_read() {
+        assert!(read(&body(false)).is_none());
+    }
+}

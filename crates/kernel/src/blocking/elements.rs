@@ -1,0 +1,203 @@
+//! Elements of the sets and maps in table `inet sortie`.
+//!
+//! Guarantees: one call is one transaction; what is absent already is not an error on removal, what is
+//! equal already is not an error on addition. Leaves out: the table, its sets, maps and chains, which must be
+//! there. The messages follow `linux/netfilter/nf_tables.h`.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::IpAddr;
+
+use netlink_sys::protocols::NETLINK_NETFILTER;
+use nix::libc;
+use sortie_core::ids;
+use sortie_core::state::{NftElement, NftKey, NftValue};
+
+use crate::KernelError;
+use crate::netlink::attribute::Writer;
+use crate::netlink::message::flag;
+use crate::netlink::nfgen::{self, Batch, nftables};
+use crate::netlink::{Connection, Refusal};
+
+/// Nested attributes of one message; an attribute holds at most 65 535 bytes.
+const LIST_LIMIT: usize = 60_000;
+/// Somebody else may remove elements between our look and our transaction; then we look again.
+const ATTEMPTS: usize = 4;
+
+/// `enum nft_set_elem_list_attributes`.
+pub(super) mod list {
+    pub(in crate::blocking) const TABLE: u16 = 1;
+    pub(in crate::blocking) const SET: u16 = 2;
+    pub(in crate::blocking) const ELEMENTS: u16 = 3;
+    pub(in crate::blocking) const ELEMENT: u16 = 1;
+}
+/// `enum nft_set_elem_attributes`, `enum nft_data_attributes`, `enum nft_verdict_attributes`.
+pub(super) mod element {
+    pub(in crate::blocking) const KEY: u16 = 1;
+    pub(in crate::blocking) const DATA: u16 = 2;
+    pub(in crate::blocking) const DATA_VALUE: u16 = 1;
+    pub(in crate::blocking) const DATA_VERDICT: u16 = 2;
+    pub(in crate::blocking) const VERDICT_CODE: u16 = 1;
+    pub(in crate::blocking) const VERDICT_CHAIN: u16 = 2;
+    /// `NFT_GOTO`.
+    pub(in crate::blocking) const GOTO: u32 = -4_i32 as u32;
+}
+
+/// Elements of table `inet sortie`, over one long-lived socket: closing the socket of a removal waits
+/// for an RCU grace period (14 ms measured).
+pub struct Elements {
+    pub(super) connection: Connection,
+}
+
+impl Elements {
+    /// Opens the socket; needs CAP_NET_ADMIN.
+    ///
+    /// # Errors
+    /// When the kernel refuses a netlink socket or its buffers.
+    pub fn open() -> Result<Self, KernelError> {
+        let connection = Connection::open(NETLINK_NETFILTER).and_then(Connection::enlarge);
+        let connection = connection
+            .map_err(|source| KernelError::System { operation: "open", object: "netfilter socket".into(), source })?;
+        Ok(Self { connection })
+    }
+
+    /// Removes, then adds, in one transaction: readers see either all of it or nothing. Removing and adding
+    /// one key replaces its value.
+    ///
+    /// # Errors
+    /// What the kernel answers; `EEXIST` or `EBUSY` when an added key has another value.
+    pub fn apply(&mut self, remove: &[NftElement], add: &[NftElement]) -> Result<(), KernelError> {
+        let object = || format!("elements of {} -{} +{}", ids::NFT_TABLE, remove.len(), add.len());
+        let mut removed: Vec<&NftElement> = remove.iter().collect();
+        for _ in 0..ATTEMPTS {
+            if removed.is_empty() && add.is_empty() {
+                return Ok(());
+            }
+            match self.transaction(&removed, add) {
+                // One absent element fails the whole transaction.
+                Err(refusal) if refusal.is(libc::ENOENT) && !removed.is_empty() => {
+                    let before = removed.len();
+                    removed = self.present(removed)?;
+                    if removed.len() == before {
+                        return Err(refusal.about("change", object()));
+                    }
+                }
+                other => return other.map_err(|refusal| refusal.about("change", object())),
+            }
+        }
+        let source = io::Error::from_raw_os_error(libc::EAGAIN);
+        Err(KernelError::Netlink { operation: "change", object: object(), source })
+    }
+
+    /// Port by which notifications about our transactions are recognised.
+    #[cfg(feature = "async")]
+    pub(crate) fn port(&self) -> u32 {
+        self.connection.port()
+    }
+
+    fn transaction(&mut self, remove: &[&NftElement], add: &[NftElement]) -> Result<(), Refusal> {
+        let mut batch = Batch::begin(&mut self.connection);
+        for body in bodies(remove.iter().copied(), write_key) {
+            batch.push(&mut self.connection, (nftables::DELSETELEM, 0), &body);
+        }
+        for body in bodies(add.iter(), write_element) {
+            batch.push(&mut self.connection, (nftables::NEWSETELEM, flag::CREATE), &body);
+        }
+        batch.commit(&mut self.connection)
+    }
+
+    fn present<'a>(&mut self, elements: Vec<&'a NftElement>) -> Result<Vec<&'a NftElement>, KernelError> {
+        let mut present = Vec::with_capacity(elements.len());
+        for element in elements {
+            let mut body = list_body(&element.map);
+            body.nest(list::ELEMENTS, |w| write_key(w, element));
+            match self.connection.query(nftables::GETSETELEM, &body.into_bytes(), |_| ()) {
+                Ok(()) => present.push(element),
+                Err(refusal) if refusal.is(libc::ENOENT) => {}
+                Err(refusal) => return Err(refusal.about("get element of", &element.map)),
+            }
+        }
+        Ok(present)
+    }
+}
+
+/// Message bodies that name these elements: one or more for each set.
+fn bodies<'a>(
+    elements: impl Iterator<Item = &'a NftElement>,
+    write: impl Fn(&mut Writer, &NftElement) + Copy,
+) -> Vec<Vec<u8>> {
+    let mut by_set = BTreeMap::<&str, Vec<&NftElement>>::new();
+    for element in elements {
+        by_set.entry(&element.map).or_default().push(element);
+    }
+    let mut bodies = Vec::new();
+    for (set, elements) in by_set {
+        let mut rest = elements.as_slice();
+        while !rest.is_empty() {
+            let mut body = list_body(set);
+            body.nest(list::ELEMENTS, |w| {
+                let start = w.len();
+                while let Some((element, behind)) = rest.split_first().filter(|_| w.len() - start < LIST_LIMIT) {
+                    write(w, element);
+                    rest = behind;
+                }
+            });
+            bodies.push(body.into_bytes());
+        }
+    }
+    bodies
+}
+
+/// Start of a message about elements of a set.
+pub(super) fn list_body(set: &str) -> Writer {
+    let mut body = nfgen::body(nfgen::INET);
+    body.text(list::TABLE, ids::NFT_TABLE).text(list::SET, set);
+    body
+}
+
+fn write_key(writer: &mut Writer, member: &NftElement) {
+    writer.nest(list::ELEMENT, |w| key(w, member.key));
+}
+
+fn write_element(writer: &mut Writer, member: &NftElement) {
+    writer.nest(list::ELEMENT, |w| {
+        key(w, member.key);
+        if let NftValue::Goto(chain) = &member.value {
+            w.nest(element::DATA, |w| {
+                w.nest(element::DATA_VERDICT, |w| {
+                    w.be32(element::VERDICT_CODE, element::GOTO).text(element::VERDICT_CHAIN, chain);
+                });
+            });
+        }
+    });
+}
+
+/// Addresses are in network order, marks in host order: the order in which a rule loads them.
+fn key(writer: &mut Writer, key: NftKey) {
+    writer.nest(element::KEY, |w| {
+        match key {
+            NftKey::Address(IpAddr::V4(a)) => w.bytes(element::DATA_VALUE, &a.octets()),
+            NftKey::Address(IpAddr::V6(a)) => w.bytes(element::DATA_VALUE, &a.octets()),
+            NftKey::Mark(mark) => w.bytes(element::DATA_VALUE, &mark.to_ne_bytes()),
+        };
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_message_exceeds_what_an_attribute_can_hold() {
+        let elements: Vec<_> = (0..10_000_u32)
+            .map(|i| NftElement {
+                map: if i % 2 == 0 { "sel6".into() } else { "inb6".into() },
+                key: NftKey::Address(IpAddr::V6(u128::from(i).into())),
+                value: NftValue::Goto("a_chain_with_a_rather_long_name".into()),
+            })
+            .collect();
+        let bodies = bodies(elements.iter(), write_element);
+        assert!(bodies.len() > 10);
+        assert!(bodies.iter().all(|body| body.len() < 65_535));
+    }
+}

@@ -1,0 +1,253 @@
+//! Table `inet sortie` as the kernel holds it.
+//!
+//! Guarantees: all parts are of one generation of the ruleset; ten thousand elements take milliseconds.
+//! Leaves out: the text of rules: a chain is known by the digest in its first rule's comment and its number of rules.
+//! Sets and maps of kinds we never create are left out, too.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use nix::libc;
+use sortie_core::ids;
+use sortie_core::model::Family;
+use sortie_core::state::{NftChain, NftKey, NftMap, NftMapKind, NftTable, NftValue};
+
+use super::Elements;
+use super::elements::{element, list, list_body};
+use crate::KernelError;
+use crate::netlink::Refusal;
+use crate::netlink::attribute::Attributes;
+use crate::netlink::message::Message;
+use crate::netlink::nfgen::{self, nftables};
+
+/// A concurrent transaction between two of our dumps makes us start again.
+const ATTEMPTS: usize = 20;
+
+/// Attribute 1 of table, chain, rule, set and object messages is the table's name.
+const TABLE: u16 = 1;
+/// `NFTA_CHAIN_NAME`.
+const CHAIN_NAME: u16 = 3;
+/// `NFTA_RULE_CHAIN`, `NFTA_RULE_USERDATA`.
+const RULE_CHAIN: u16 = 2;
+const RULE_USERDATA: u16 = 7;
+/// Type of the comment in a rule's user data (libnftnl, `NFTNL_UDATA_RULE_COMMENT`).
+const RULE_COMMENT: u8 = 0;
+/// `enum nft_set_attributes`.
+const SET_NAME: u16 = 2;
+const SET_FLAGS: u16 = 3;
+const SET_KEY_TYPE: u16 = 4;
+const SET_DATA_TYPE: u16 = 6;
+/// `NFT_SET_ANONYMOUS | NFT_SET_INTERVAL`.
+const SET_FOREIGN_FLAGS: u32 = 0x1 | 0x4;
+/// `NFT_DATA_VERDICT`.
+const TYPE_VERDICT: u32 = 0xffff_ff00;
+/// Key types of `nft` (`include/datatype.h`).
+const TYPE_IPV4: u32 = 7;
+const TYPE_IPV6: u32 = 8;
+const TYPE_MARK: u32 = 19;
+/// `enum nft_object_attributes`, `NFT_OBJECT_COUNTER`, `NFTA_COUNTER_PACKETS`.
+const OBJECT_NAME: u16 = 2;
+const OBJECT_TYPE: u16 = 3;
+const OBJECT_DATA: u16 = 4;
+const OBJECT_COUNTER: u32 = 1;
+const COUNTER_PACKETS: u16 = 2;
+
+impl Elements {
+    /// The whole table; `None` when it is absent.
+    ///
+    /// # Errors
+    /// When the kernel cannot be read.
+    pub fn table(&mut self) -> Result<Option<NftTable>, KernelError> {
+        self.read("list", Self::read_table)
+    }
+
+    /// Packets seen by every named counter of the table; empty when it is absent.
+    ///
+    /// # Errors
+    /// When the kernel cannot be read.
+    pub fn counters(&mut self) -> Result<BTreeMap<String, u64>, KernelError> {
+        self.read("list counters of", |elements, generation| elements.read_counters(generation))
+            .map(Option::unwrap_or_default)
+    }
+
+    /// Reads in one generation; a table that goes away meanwhile is absent.
+    fn read<T>(
+        &mut self,
+        operation: &'static str,
+        what: impl Fn(&mut Self, &mut Generation) -> Result<T, Refusal>,
+    ) -> Result<Option<T>, KernelError> {
+        for _ in 0..ATTEMPTS {
+            let mut generation = Generation::default();
+            let found = self.require_table(&mut generation).and_then(|()| what(self, &mut generation));
+            match found {
+                Err(refusal) if refusal.is(libc::ENOENT) && generation.is_one() => return Ok(None),
+                Err(refusal) if refusal.is(libc::ENOENT) => {}
+                Err(refusal) => return Err(refusal.about(operation, format!("table inet {}", ids::NFT_TABLE))),
+                Ok(found) if generation.is_one() => return Ok(Some(found)),
+                Ok(_) => {}
+            }
+        }
+        Err(KernelError::Answer { operation, detail: "the ruleset changes faster than it can be read".into() })
+    }
+
+    fn require_table(&mut self, generation: &mut Generation) -> Result<(), Refusal> {
+        let mut body = nfgen::body(nfgen::INET);
+        body.text(TABLE, ids::NFT_TABLE);
+        self.connection.query(nftables::GETTABLE, &body.into_bytes(), |message| generation.see(&message))
+    }
+
+    fn read_table(&mut self, generation: &mut Generation) -> Result<NftTable, Refusal> {
+        let chains = self.read_chains(generation)?;
+        let mut maps = BTreeMap::new();
+        for (name, kind) in self.dump((nftables::GETSET, nftables::NEWSET), generation, set_of)? {
+            let elements = self.read_elements(&name, kind, generation)?;
+            maps.insert(name, NftMap { kind, elements });
+        }
+        let counters = self.read_counters(generation)?.into_keys().collect::<BTreeSet<_>>();
+        Ok(NftTable { counters, maps, chains })
+    }
+
+    fn read_chains(&mut self, generation: &mut Generation) -> Result<BTreeMap<String, NftChain>, Refusal> {
+        let names = self.dump((nftables::GETCHAIN, nftables::NEWCHAIN), generation, |a| a.text(CHAIN_NAME))?;
+        let mut chains: BTreeMap<_, _> = names.into_iter().map(|name| (name, NftChain::default())).collect();
+        let rules = self.dump((nftables::GETRULE, nftables::NEWRULE), generation, |attributes| {
+            let comment = attributes.find(RULE_USERDATA).and_then(comment);
+            Some((attributes.text(RULE_CHAIN)?, comment))
+        })?;
+        for (name, comment) in rules {
+            let chain = chains.entry(name).or_default();
+            if chain.count == 0 {
+                chain.digest = comment.unwrap_or_default();
+            }
+            chain.count += 1;
+        }
+        Ok(chains)
+    }
+
+    fn read_counters(&mut self, generation: &mut Generation) -> Result<BTreeMap<String, u64>, Refusal> {
+        let counters = self.dump((nftables::GETOBJ, nftables::NEWOBJ), generation, |attributes| {
+            let packets = attributes.nested(OBJECT_DATA)?.find(COUNTER_PACKETS)?.first_chunk()?;
+            (attributes.be32(OBJECT_TYPE)? == OBJECT_COUNTER)
+                .then_some((attributes.text(OBJECT_NAME)?, u64::from_be_bytes(*packets)))
+        })?;
+        Ok(counters.into_iter().collect())
+    }
+
+    fn read_elements(
+        &mut self,
+        set: &str,
+        kind: NftMapKind,
+        generation: &mut Generation,
+    ) -> Result<BTreeMap<NftKey, NftValue>, Refusal> {
+        let mut elements = BTreeMap::new();
+        let datagrams = self.connection.dump(nftables::GETSETELEM, &list_body(set).into_bytes(), |message| {
+            generation.see(&message);
+            let members = nfgen::attributes(message.body).nested(list::ELEMENTS)?;
+            Some(members.filter_map(|(_, member)| member_of(kind, Attributes::of(member))).collect::<Vec<_>>())
+        })?;
+        datagrams.into_iter().for_each(|members| elements.extend(members));
+        Ok(elements)
+    }
+
+    /// What `read` finds in the messages of one kind that are about our table.
+    fn dump<T>(
+        &mut self,
+        (request, answer): (u16, u16),
+        generation: &mut Generation,
+        read: impl Fn(Attributes<'_>) -> Option<T>,
+    ) -> Result<Vec<T>, Refusal> {
+        let mut body = nfgen::body(nfgen::INET);
+        // Newer kernels filter by it, older ones list every table.
+        if request != nftables::GETCHAIN {
+            body.text(TABLE, ids::NFT_TABLE);
+        }
+        self.connection.dump(request, &body.into_bytes(), |message| {
+            generation.see(&message);
+            let attributes = nfgen::attributes(message.body);
+            let ours = message.header.kind == answer && attributes.text(TABLE)? == ids::NFT_TABLE;
+            ours.then(|| read(attributes)).flatten()
+        })
+    }
+}
+
+/// The ruleset generations seen: the low 16 bits stand in every answer (`nfgenmsg.res_id`).
+#[derive(Default)]
+struct Generation {
+    seen: BTreeSet<[u8; 2]>,
+}
+
+impl Generation {
+    fn see(&mut self, message: &Message<'_>) {
+        if let Some([_, _, high, low]) = message.body.first_chunk::<{ nfgen::HEADER }>() {
+            self.seen.insert([*high, *low]);
+        }
+    }
+
+    fn is_one(&self) -> bool {
+        self.seen.len() <= 1
+    }
+}
+
+/// The comment among a rule's user data: type, length and value, one byte each for the first two.
+fn comment(mut data: &[u8]) -> Option<String> {
+    while let [kind, length, rest @ ..] = data {
+        let value = rest.get(..usize::from(*length))?;
+        if *kind == RULE_COMMENT {
+            return Some(crate::netlink::attribute::text(value));
+        }
+        data = &rest[value.len()..];
+    }
+    None
+}
+
+fn set_of(attributes: Attributes<'_>) -> Option<(String, NftMapKind)> {
+    let flags = attributes.be32(SET_FLAGS).unwrap_or(0);
+    if flags & SET_FOREIGN_FLAGS != 0 {
+        return None;
+    }
+    let kind = match (attributes.be32(SET_KEY_TYPE)?, attributes.be32(SET_DATA_TYPE)) {
+        (TYPE_IPV4, None) => NftMapKind::Addresses(Family::V4),
+        (TYPE_IPV6, None) => NftMapKind::Addresses(Family::V6),
+        (TYPE_IPV4, Some(TYPE_VERDICT)) => NftMapKind::AddressVerdict(Family::V4),
+        (TYPE_IPV6, Some(TYPE_VERDICT)) => NftMapKind::AddressVerdict(Family::V6),
+        (TYPE_MARK, Some(TYPE_VERDICT)) => NftMapKind::MarkVerdict,
+        _ => return None,
+    };
+    Some((attributes.text(SET_NAME)?, kind))
+}
+
+fn member_of(kind: NftMapKind, attributes: Attributes<'_>) -> Option<(NftKey, NftValue)> {
+    let bytes = attributes.nested(element::KEY)?.find(element::DATA_VALUE)?;
+    let key = match kind {
+        NftMapKind::Addresses(Family::V4) | NftMapKind::AddressVerdict(Family::V4) => {
+            NftKey::Address(IpAddr::from(*bytes.first_chunk::<4>()?))
+        }
+        NftMapKind::Addresses(Family::V6) | NftMapKind::AddressVerdict(Family::V6) => {
+            NftKey::Address(IpAddr::from(*bytes.first_chunk::<16>()?))
+        }
+        NftMapKind::MarkVerdict => NftKey::Mark(u32::from_ne_bytes(*bytes.first_chunk()?)),
+    };
+    Some((key, value_of(attributes)))
+}
+
+/// A verdict other than `goto` is shown as a chain name that none can have, so that it is replaced.
+fn value_of(attributes: Attributes<'_>) -> NftValue {
+    let Some(data) = attributes.nested(element::DATA) else { return NftValue::Member };
+    let verdict = data.nested(element::DATA_VERDICT);
+    let chain = verdict
+        .filter(|v| v.be32(element::VERDICT_CODE) == Some(element::GOTO))
+        .and_then(|v| v.text(element::VERDICT_CHAIN));
+    NftValue::Goto(chain.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_comment_is_found_behind_other_user_data() {
+        assert_eq!(comment(&[7, 1, 9, 0, 3, b'a', b'b', 0]).as_deref(), Some("ab"));
+        assert_eq!(comment(&[7, 1, 9]), None);
+        assert_eq!(comment(&[0, 9, 1]), None, "truncated");
+    }
+}

@@ -5,10 +5,25 @@
 
 #[cfg(feature = "blocking")]
 pub mod blocking;
+#[cfg(feature = "async")]
+pub mod echo;
 mod error;
+#[cfg(feature = "async")]
+pub mod events;
+#[cfg(feature = "fake")]
+pub mod fake;
+#[cfg(feature = "async")]
+mod linux;
+#[cfg(feature = "async")]
+pub mod neighbour;
 #[cfg(feature = "blocking")]
 mod netlink;
+pub mod netns;
 mod platform;
 
 pub use error::KernelError;
+#[cfg(feature = "async")]
+pub use events::Events;
+#[cfg(feature = "async")]
+pub use linux::{Linux, Own};
 pub use platform::{Event, Platform};

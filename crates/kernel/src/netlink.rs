@@ -62,6 +62,7 @@ impl From<io::Error> for Refusal {
 /// One netlink socket of the network namespace it was opened in.
 pub(crate) struct Connection {
     socket: Socket,
+    #[cfg_attr(not(feature = "async"), expect(dead_code, reason = "only watchers ask"))]
     port: u32,
     sequence: u32,
     buffer: Vec<u8>,
@@ -88,6 +89,7 @@ impl Connection {
     }
 
     /// The socket's netlink port: notifications about our own requests carry it.
+    #[cfg(feature = "async")]
     pub(crate) fn port(&self) -> u32 {
         self.port
     }

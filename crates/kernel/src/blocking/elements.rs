@@ -56,8 +56,11 @@ impl Elements {
     /// When the kernel refuses a netlink socket or its buffers.
     pub fn open() -> Result<Self, KernelError> {
         let connection = Connection::open(NETLINK_NETFILTER).and_then(Connection::enlarge);
-        let connection = connection
-            .map_err(|source| KernelError::System { operation: "open", object: "netfilter socket".into(), source })?;
+        let connection = connection.map_err(|source| KernelError::System {
+            operation: "open",
+            object: "netfilter socket".into(),
+            source,
+        })?;
         Ok(Self { connection })
     }
 

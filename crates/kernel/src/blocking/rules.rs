@@ -35,8 +35,11 @@ impl Rules {
     /// # Errors
     /// When the kernel refuses a netlink socket.
     pub fn open() -> Result<Self, KernelError> {
-        let connection = Connection::open(NETLINK_ROUTE)
-            .map_err(|source| KernelError::System { operation: "open", object: "route netlink socket".into(), source })?;
+        let connection = Connection::open(NETLINK_ROUTE).map_err(|source| KernelError::System {
+            operation: "open",
+            object: "route netlink socket".into(),
+            source,
+        })?;
         Ok(Self { connection })
     }
 

@@ -65,6 +65,7 @@ pub(crate) fn be32(value: &[u8]) -> Option<u32> {
 }
 
 /// A number in host order, as route netlink writes them.
+#[cfg(feature = "async")]
 pub(crate) fn ne32(value: &[u8]) -> Option<u32> {
     value.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes))
 }

@@ -14,6 +14,7 @@ pub(crate) mod flag {
     pub(crate) const REQUEST: u16 = 0x1;
     pub(crate) const ACK: u16 = 0x4;
     pub(crate) const DUMP_INTR: u16 = 0x10;
+    #[cfg(feature = "async")]
     pub(crate) const REPLACE: u16 = 0x100;
     pub(crate) const EXCL: u16 = 0x200;
     pub(crate) const CREATE: u16 = 0x400;

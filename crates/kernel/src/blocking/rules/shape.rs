@@ -7,9 +7,9 @@ use std::fmt::Write as _;
 
 use ipnetwork::IpNetwork;
 use netlink_packet_core::Nla as _;
-use netlink_packet_route::{AddressFamily, IpProtocol};
 use netlink_packet_route::route::RouteProtocol;
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage, RulePortRange};
+use netlink_packet_route::{AddressFamily, IpProtocol};
 use sortie_core::ids;
 use sortie_core::model::{Family, PortRange, Protocol};
 use sortie_core::state::Rule;

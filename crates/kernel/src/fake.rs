@@ -1,0 +1,166 @@
+//! A kernel in memory.
+//!
+//! Guarantees: every step has the effect and, where the kernel refuses, the refusal that the real one shows
+//! in the contract tests. Leaves out: packets, foreign state, and what rules inside a chain refer to.
+
+use std::collections::BTreeMap;
+
+use nix::libc;
+use sortie_core::state::{
+    ConntrackEntry, NftChain, NftChange, NftEdit, NftElement, NftTable, NftValue, NodeState, Route, RouteKind, Step,
+};
+use sortie_core::world::NodeFacts;
+
+use crate::{KernelError, Platform};
+
+/// The state of a node, open to tests.
+#[derive(Clone, Debug, Default)]
+pub struct Fake {
+    /// What [`Platform::facts`] tells.
+    pub facts: NodeFacts,
+    /// What [`Platform::observe`] tells.
+    pub state: NodeState,
+    /// What [`Platform::counters`] tells.
+    pub counters: BTreeMap<String, u64>,
+    /// Connection-tracking entries.
+    pub conntrack: Vec<ConntrackEntry>,
+    /// Every step that was applied with success, in order.
+    pub applied: Vec<Step>,
+    /// errno with which the next steps are refused, one each.
+    pub refusals: Vec<i32>,
+}
+
+impl Platform for Fake {
+    async fn facts(&mut self) -> Result<NodeFacts, KernelError> {
+        Ok(self.facts.clone())
+    }
+
+    async fn observe(&mut self) -> Result<NodeState, KernelError> {
+        Ok(self.state.clone())
+    }
+
+    async fn apply(&mut self, step: &Step) -> Result<(), KernelError> {
+        if !self.refusals.is_empty() {
+            return Err(refusal(self.refusals.remove(0), "as the test wants"));
+        }
+        self.take(step)?;
+        self.applied.push(step.clone());
+        Ok(())
+    }
+
+    async fn counters(&mut self) -> Result<BTreeMap<String, u64>, KernelError> {
+        Ok(self.counters.clone())
+    }
+}
+
+impl Fake {
+    fn take(&mut self, step: &Step) -> Result<(), KernelError> {
+        let state = &mut self.state;
+        match step {
+            Step::EnableSrcValidMark(device) if !self.facts.devices.contains_key(device) => {
+                return Err(refusal(libc::ENOENT, &device.0));
+            }
+            Step::EnableSrcValidMark(device) => drop(state.src_valid_mark.insert(device.clone())),
+            Step::RestoreSrcValidMark(device) => drop(state.src_valid_mark.remove(device)),
+            Step::EnsureRoute(route) => self.ensure_route(route)?,
+            Step::RemoveRoute(route) => state.routes.retain(|present| !is_same_kind_and_place(present, route)),
+            Step::EnsureRule(rule) => drop(state.rules.insert(rule.clone())),
+            Step::RemoveRule(rule) => drop(state.rules.remove(rule)),
+            Step::Nft(NftChange::Replace(table)) => state.nft = Some(checked(as_observed(table))?),
+            Step::Nft(NftChange::Edit(edit)) => self.edit(edit)?,
+            Step::Nft(NftChange::Delete) => state.nft = None,
+            Step::Elements { remove, add } => self.elements(remove, add)?,
+            Step::PurgeConntrack(filters) => self.conntrack.retain(|e| !filters.iter().any(|f| f.selects(e))),
+        }
+        Ok(())
+    }
+
+    fn ensure_route(&mut self, route: &Route) -> Result<(), KernelError> {
+        if let RouteKind::Unicast { hops, .. } = &route.kind
+            && let Some(hop) = hops.iter().find(|hop| !self.facts.devices.contains_key(&hop.device))
+        {
+            return Err(refusal(libc::ENODEV, &hop.device.0));
+        }
+        self.state.routes.retain(|present| place(present) != place(route));
+        self.state.routes.insert(route.clone());
+        Ok(())
+    }
+
+    fn edit(&mut self, edit: &NftEdit) -> Result<(), KernelError> {
+        let mut table = self.state.nft.clone().ok_or_else(|| refusal(libc::ENOENT, "table"))?;
+        for (name, chain) in &edit.chains {
+            table.chains.insert(name.clone(), chain_as_observed(chain));
+        }
+        for element in &edit.remove {
+            let removed = table.maps.get_mut(&element.map).and_then(|map| map.elements.remove(&element.key));
+            removed.ok_or_else(|| refusal(libc::ENOENT, &element.map))?;
+        }
+        add_elements(&mut table, &edit.add)?;
+        for name in &edit.remove_chains {
+            table.chains.remove(name).ok_or_else(|| refusal(libc::ENOENT, name))?;
+        }
+        self.state.nft = Some(checked(table)?);
+        Ok(())
+    }
+
+    fn elements(&mut self, remove: &[NftElement], add: &[NftElement]) -> Result<(), KernelError> {
+        let Some(mut table) = self.state.nft.clone() else {
+            return if add.is_empty() { Ok(()) } else { Err(refusal(libc::ENOENT, "table")) };
+        };
+        for element in remove {
+            if let Some(map) = table.maps.get_mut(&element.map) {
+                map.elements.remove(&element.key);
+            }
+        }
+        add_elements(&mut table, add)?;
+        self.state.nft = Some(checked(table)?);
+        Ok(())
+    }
+}
+
+/// What makes two routes one for the kernel.
+fn place(route: &Route) -> (u32, ipnetwork::IpNetwork, u32) {
+    (route.table, route.destination, route.metric)
+}
+
+fn is_same_kind_and_place(a: &Route, b: &Route) -> bool {
+    place(a) == place(b) && std::mem::discriminant(&a.kind) == std::mem::discriminant(&b.kind)
+}
+
+fn add_elements(table: &mut NftTable, elements: &[NftElement]) -> Result<(), KernelError> {
+    for element in elements {
+        let map = table.maps.get_mut(&element.map).ok_or_else(|| refusal(libc::ENOENT, &element.map))?;
+        let before = map.elements.insert(element.key, element.value.clone());
+        if before.is_some_and(|before| before != element.value) {
+            return Err(refusal(libc::EEXIST, &element.map));
+        }
+    }
+    Ok(())
+}
+
+/// Every `goto` of an element must lead somewhere.
+fn checked(table: NftTable) -> Result<NftTable, KernelError> {
+    let values = table.maps.values().flat_map(|map| map.elements.values());
+    for value in values {
+        if let NftValue::Goto(chain) = value
+            && !table.chains.contains_key(chain)
+        {
+            return Err(refusal(libc::ENOENT, chain));
+        }
+    }
+    Ok(table)
+}
+
+fn as_observed(table: &NftTable) -> NftTable {
+    let chains = table.chains.iter().map(|(name, chain)| (name.clone(), chain_as_observed(chain))).collect();
+    NftTable { chains, ..table.clone() }
+}
+
+fn chain_as_observed(chain: &NftChain) -> NftChain {
+    NftChain { hook: None, rules: Vec::new(), ..chain.clone() }
+}
+
+fn refusal(errno: i32, object: &str) -> KernelError {
+    let source = std::io::Error::from_raw_os_error(errno);
+    KernelError::Netlink { operation: "change", object: object.to_owned(), source }
+}

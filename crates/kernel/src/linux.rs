@@ -1,0 +1,108 @@
+//! The kernel of the network namespace this process runs in.
+//!
+//! Guarantees: what [`Platform`] promises; sockets stay open, so that a change costs microseconds.
+//! Leaves out: decisions, retries and the order of steps.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use sortie_core::ids::Numbers;
+use sortie_core::state::{ConntrackFilter, NodeState, Step};
+use sortie_core::world::NodeFacts;
+
+use crate::blocking::{Conntrack, Elements, Rules};
+use crate::{KernelError, Platform};
+
+pub(crate) mod links;
+mod nft;
+mod own;
+mod routes;
+mod saved;
+
+pub use own::Own;
+pub(crate) use routes::{is_claimed, table_and_protocol};
+
+use links::Links;
+use routes::Routes;
+use saved::SrcValidMark;
+
+/// The real kernel.
+pub struct Linux {
+    numbers: Numbers,
+    links: Links,
+    routes: Routes,
+    rules: Rules,
+    elements: Elements,
+    conntrack: Arc<Mutex<Conntrack>>,
+    src_valid_mark: SrcValidMark,
+    own: Own,
+}
+
+impl Linux {
+    /// Opens the sockets in the network namespace of the calling thread. Values that are changed outside
+    /// our own objects are kept in the file `saved` until they are restored.
+    ///
+    /// # Errors
+    /// When the kernel refuses a socket or `saved` cannot be read.
+    pub fn open(numbers: Numbers, saved: impl Into<PathBuf>) -> Result<Self, KernelError> {
+        let (links, routes, rules, elements) = (Links::open()?, Routes::open()?, Rules::open()?, Elements::open()?);
+        let own = Own::of([routes.port(), rules.port(), elements.port()]);
+        let conntrack = Arc::new(Mutex::new(Conntrack::open()?));
+        let src_valid_mark = SrcValidMark::load(saved.into())?;
+        Ok(Self { numbers, links, routes, rules, elements, conntrack, src_valid_mark, own })
+    }
+
+    /// By whom changes are our own; for [`crate::Events`].
+    #[must_use]
+    pub fn own(&self) -> Own {
+        self.own.clone()
+    }
+
+    /// A walk over a large table takes long enough to be kept off the runtime's threads.
+    async fn purge(&self, filters: &[ConntrackFilter]) -> Result<(), KernelError> {
+        let (conntrack, filters) = (Arc::clone(&self.conntrack), filters.to_vec());
+        let work = move || conntrack.lock().unwrap_or_else(PoisonError::into_inner).delete(&filters);
+        let deleted = tokio::task::spawn_blocking(work)
+            .await
+            .map_err(|join| KernelError::Answer { operation: "purge conntrack", detail: join.to_string() })??;
+        log::debug!("deleted connection-tracking entries count={deleted}");
+        Ok(())
+    }
+}
+
+impl Platform for Linux {
+    async fn facts(&mut self) -> Result<NodeFacts, KernelError> {
+        let devices = self.links.devices()?;
+        let foreign_tables = self.routes.foreign_tables(&self.numbers)?;
+        Ok(NodeFacts { devices, dead_hops: BTreeSet::new(), foreign_tables })
+    }
+
+    async fn observe(&mut self) -> Result<NodeState, KernelError> {
+        let names = self.links.names()?;
+        Ok(NodeState {
+            rules: self.rules.list(0..=u32::MAX)?,
+            routes: self.routes.list(&names)?,
+            nft: self.elements.table()?,
+            src_valid_mark: self.src_valid_mark.enabled(),
+        })
+    }
+
+    async fn apply(&mut self, step: &Step) -> Result<(), KernelError> {
+        match step {
+            Step::EnableSrcValidMark(device) => self.src_valid_mark.enable(device),
+            Step::RestoreSrcValidMark(device) => self.src_valid_mark.restore(device),
+            Step::EnsureRoute(route) => self.routes.ensure(route, &self.links.names()?),
+            Step::RemoveRoute(route) => self.routes.remove(route),
+            Step::EnsureRule(rule) => self.rules.ensure(rule),
+            Step::RemoveRule(rule) => self.rules.remove(rule),
+            Step::Nft(change) => nft::run(&sortie_core::nft::text(change), &self.own).await,
+            Step::Elements { remove, add } => self.elements.apply(remove, add),
+            Step::PurgeConntrack(filters) => self.purge(filters).await,
+        }
+    }
+
+    async fn counters(&mut self) -> Result<BTreeMap<String, u64>, KernelError> {
+        self.elements.counters()
+    }
+}

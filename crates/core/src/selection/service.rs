@@ -62,6 +62,13 @@ fn by_route(service: &Service, subject: &Subject<'_>) -> Result<Option<Egress>, 
 }
 
 fn everything(service: &Service, subject: &Subject<'_>) -> Result<Vec<Egress>, Rejection> {
+    let Some(translated) = as_pod_annotations(service, subject) else { return Ok(Vec::new()) };
+    let entries = annotation::egress(&format!("Service {}", service.name), &translated).map_err(renamed)?;
+    in_families(service, entries)
+}
+
+/// What a pod would write to ask for the same. `None` if the Service narrows to ports the pod does not have.
+pub(super) fn as_pod_annotations(service: &Service, subject: &Subject<'_>) -> Option<BTreeMap<String, String>> {
     let mut translated = BTreeMap::new();
     let mut put = |key: &str, value: String| translated.insert(format!("{PREFIX}{key}"), value);
     put("source", format!("service/{}", service.name.name));
@@ -72,12 +79,11 @@ fn everything(service: &Service, subject: &Subject<'_>) -> Result<Vec<Egress>, R
         let Some(value) = text(service, ours) else { continue };
         let resolved = if ours.ends_with("ports") { with_targets(value, service, subject) } else { value.to_owned() };
         if resolved.is_empty() && !value.is_empty() {
-            return Ok(Vec::new());
+            return None;
         }
         put(pods, resolved);
     }
-    let entries = annotation::egress(&format!("Service {}", service.name), &translated).map_err(renamed)?;
-    in_families(service, entries)
+    Some(translated)
 }
 
 /// The list with the word `target` replaced by the Service's target ports.
@@ -106,7 +112,8 @@ fn targets(service: &Service, subject: &Subject<'_>) -> Vec<PortMatch> {
     service.ports.iter().filter_map(resolve).collect()
 }
 
-fn in_families(service: &Service, entries: Vec<Egress>) -> Result<Vec<Egress>, Rejection> {
+/// The entries for the families of `egress-families` only.
+pub(super) fn in_families(service: &Service, entries: Vec<Egress>) -> Result<Vec<Egress>, Rejection> {
     let Some(list) = text(service, "egress-families") else { return Ok(entries) };
     let mut families = Vec::new();
     for word in list.split(',').map(str::trim) {

@@ -1,6 +1,8 @@
 //! Services as source and as authors: nothing of theirs may leak while their addresses are not supported.
 
 use super::*;
+use crate::selection::service;
+use crate::selection::wish::Subject;
 
 fn with_source(service: &str) -> Egress {
     Egress { source: Source::Service(service.to_owned()), ..by("a") }
@@ -95,4 +97,51 @@ fn malformed_service_annotations_select_nothing_and_are_reported() {
     let condition = accepted(&world, &key(Kind::Service, "core", "sip"));
     assert_eq!((condition.holds, condition.reason), (false, Reason::Invalid));
     assert!(condition.message.contains("sortie.dev/egress"), "{}", condition.message);
+}
+
+#[test]
+fn egress_annotations_of_a_service_mean_what_they_mean_on_a_pod() {
+    let service = annotated_service(
+        "sip",
+        &[
+            ("sortie.dev/egress", "true"),
+            ("sortie.dev/egress-source-ports", "target, tcp:8000-8010"),
+            ("sortie.dev/egress-destination-ports", "tcp:443"),
+            ("sortie.dev/egress-destinations", "10.0.0.0/8"),
+            ("sortie.dev/egress-except-destinations", "10.1.0.0/16"),
+        ],
+    );
+    let pod = pod(vec![]);
+    let expected = labels(&[
+        ("sortie.dev/source", "service/sip"),
+        ("sortie.dev/ports", "udp:5060-5060,tcp:8000-8010"),
+        ("sortie.dev/destination-ports", "tcp:443"),
+        ("sortie.dev/destinations", "10.0.0.0/8"),
+        ("sortie.dev/except-destinations", "10.1.0.0/16"),
+    ]);
+    assert_eq!(service::as_pod_annotations(&service, &Subject::pod(&pod)), Some(expected));
+}
+
+#[test]
+fn egress_narrowed_to_target_ports_the_pod_lacks_selects_nothing() {
+    let mut service =
+        annotated_service("sip", &[("sortie.dev/egress", "true"), ("sortie.dev/egress-source-ports", "target")]);
+    service.ports[0].target = TargetPort::Name("absent".to_owned());
+    let world = world([Object::Pod(pod(vec![])), Object::Service(service)]);
+    assert_eq!(flows(&world), []);
+}
+
+#[test]
+fn egress_families_leave_the_other_family_alone() {
+    let restricted = |families: &str, destinations: &[&str]| {
+        let service = annotated_service("sip", &[("sortie.dev/egress-families", families)]);
+        let entry = Egress { destinations: networks(destinations), ..by("a") };
+        service::in_families(&service, vec![entry])
+            .map(|all| all.into_iter().map(|e| e.destinations).collect::<Vec<_>>())
+    };
+    assert_eq!(restricted("ipv4", &[]), Ok(vec![networks(&["0.0.0.0/0"])]));
+    assert_eq!(restricted("ipv4, ipv6", &[]), Ok(vec![networks(&[])]));
+    assert_eq!(restricted("ipv6", &["10.0.0.0/8", "fd00::/8"]), Ok(vec![networks(&["fd00::/8"])]));
+    assert_eq!(restricted("ipv6", &["10.0.0.0/8"]), Ok(vec![]));
+    assert_eq!(restricted("ipx", &[]).unwrap_err().field, "sortie.dev/egress-families");
 }

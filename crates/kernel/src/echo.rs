@@ -37,7 +37,8 @@ impl Echo {
     /// Asks once; `false` when nobody answered in time.
     ///
     /// # Errors
-    /// When the question could not be sent: no device, no route, no CAP_NET_RAW.
+    /// When the question could not be sent: no device, no route (IPv6; an IPv4 target without a route is
+    /// taken for a neighbour by the kernel), no CAP_NET_RAW.
     pub fn ping(&self) -> Result<bool, KernelError> {
         self.ask().map_err(|source| KernelError::System {
             operation: "ping",

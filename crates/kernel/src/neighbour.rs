@@ -11,7 +11,6 @@ use std::net::IpAddr;
 use netlink_packet_core::{Emitable, Parseable};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState};
-use netlink_sys::protocols::NETLINK_ROUTE;
 use nix::libc;
 use sortie_core::model::DeviceName;
 
@@ -48,12 +47,7 @@ impl Neighbours {
     /// # Errors
     /// When the kernel refuses a netlink socket.
     pub fn open() -> Result<Self, KernelError> {
-        let connection = Connection::open(NETLINK_ROUTE).map_err(|source| KernelError::System {
-            operation: "open",
-            object: "route netlink socket".into(),
-            source,
-        })?;
-        Ok(Self { connection, links: Links::open()? })
+        Ok(Self { connection: Connection::route()?, links: Links::open()? })
     }
 
     /// Makes the kernel ask the next hop now; an answer or its absence shows later in [`Neighbours::state`].

@@ -5,6 +5,7 @@
 
 use std::io;
 
+use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
 use netlink_sys::{Socket, SocketAddr};
 use nix::libc;
 use nix::sys::socket::{setsockopt, sockopt};
@@ -47,6 +48,11 @@ impl Refusal {
         KernelError::Netlink { operation, object, source: self.source }
     }
 
+    /// Whether the kernel was started without the address family (`ipv6.disable=1`): nothing is there then.
+    pub(crate) fn is_missing_family(&self) -> bool {
+        self.is(libc::EAFNOSUPPORT) || self.is(libc::EOPNOTSUPP)
+    }
+
     /// Whether errno is `code`.
     pub(crate) fn is(&self, code: i32) -> bool {
         self.source.raw_os_error() == Some(code)
@@ -69,8 +75,22 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Opens a socket of a netlink family (`netlink_sys::protocols`).
-    pub(crate) fn open(family: isize) -> io::Result<Self> {
+    /// For rules, routes, devices and neighbours.
+    pub(crate) fn route() -> Result<Self, KernelError> {
+        Self::open(NETLINK_ROUTE).map_err(|source| opening("route netlink socket", source))
+    }
+
+    /// For nftables and connection tracking, with room for long transactions; needs CAP_NET_ADMIN.
+    pub(crate) fn netfilter() -> Result<Self, KernelError> {
+        let enlarged = Self::open(NETLINK_NETFILTER).and_then(|connection| {
+            setsockopt(&connection.socket, sockopt::SndBufForce, &SOCKET_BUFFER)?;
+            setsockopt(&connection.socket, sockopt::RcvBufForce, &SOCKET_BUFFER)?;
+            Ok(connection)
+        });
+        enlarged.map_err(|source| opening("netfilter netlink socket", source))
+    }
+
+    fn open(family: isize) -> io::Result<Self> {
         let mut socket = Socket::new(family)?;
         let port = socket.bind_auto()?.port_number();
         socket.connect(&SocketAddr::new(0, 0))?;
@@ -79,13 +99,6 @@ impl Connection {
         let _ = socket.set_netlink_get_strict_chk(true);
         setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::seconds(ANSWER_TIMEOUT))?;
         Ok(Self { socket, port, sequence: 0, buffer: Vec::with_capacity(DATAGRAM) })
-    }
-
-    /// Raises both buffers for long transactions; needs CAP_NET_ADMIN.
-    pub(crate) fn enlarge(self) -> io::Result<Self> {
-        setsockopt(&self.socket, sockopt::SndBufForce, &SOCKET_BUFFER)?;
-        setsockopt(&self.socket, sockopt::RcvBufForce, &SOCKET_BUFFER)?;
-        Ok(self)
     }
 
     /// The socket's netlink port: notifications about our own requests carry it.
@@ -103,32 +116,41 @@ impl Connection {
     /// Sends one request and waits for its acknowledgement.
     pub(crate) fn request(&mut self, kind: u16, flags: u16, body: &[u8]) -> Result<(), Refusal> {
         let sequence = self.send(kind, flags | flag::REQUEST | flag::ACK, body)?;
-        self.until_acknowledged(sequence, |_| ())
+        self.until_acknowledged(sequence, |_| ()).map(drop)
     }
 
     /// Sends one request that is answered by messages; `each` sees them.
     pub(crate) fn query(&mut self, kind: u16, body: &[u8], each: impl FnMut(Message<'_>)) -> Result<(), Refusal> {
         let sequence = self.send(kind, flag::REQUEST | flag::ACK, body)?;
-        self.until_acknowledged(sequence, each)
+        self.until_acknowledged(sequence, each).map(drop)
     }
 
-    /// Dumps, again and again until no concurrent change tore the dump.
+    /// Dumps, again and again until the kernel says that no concurrent change tore the dump.
     pub(crate) fn dump<T>(
         &mut self,
         kind: u16,
         body: &[u8],
-        mut each: impl FnMut(Message<'_>) -> Option<T>,
+        each: impl FnMut(Message<'_>) -> Option<T>,
     ) -> Result<Vec<T>, Refusal> {
+        self.dump_parts(kind, body, each).map(|(found, _)| found)
+    }
+
+    /// Like [`Connection::dump`]; also tells in how many parts the dump came.
+    pub(crate) fn dump_parts<T>(
+        &mut self,
+        kind: u16,
+        body: &[u8],
+        mut each: impl FnMut(Message<'_>) -> Option<T>,
+    ) -> Result<(Vec<T>, usize), Refusal> {
         for _ in 0..DUMP_ATTEMPTS {
-            let mut found = Vec::new();
-            let mut torn = false;
+            let (mut found, mut torn) = (Vec::new(), false);
             let sequence = self.send(kind, flag::REQUEST | flag::DUMP, body)?;
-            self.until_acknowledged(sequence, |message| {
+            let parts = self.until_acknowledged(sequence, |message| {
                 torn |= message.header.flags & flag::DUMP_INTR != 0;
                 found.extend(each(message));
             })?;
             if !torn {
-                return Ok(found);
+                return Ok((found, parts));
             }
         }
         Err(io::Error::from_raw_os_error(libc::EINTR).into())
@@ -168,9 +190,12 @@ impl Connection {
         Ok(sequence)
     }
 
-    fn until_acknowledged(&mut self, sequence: u32, mut each: impl FnMut(Message<'_>)) -> Result<(), Refusal> {
+    /// Shows what is received up to the acknowledgement; returns how many datagrams held more than that.
+    fn until_acknowledged(&mut self, sequence: u32, mut each: impl FnMut(Message<'_>)) -> Result<usize, Refusal> {
         let mut outcome = None;
+        let mut parts = 0;
         while outcome.is_none() {
+            let mut part = 0;
             self.receive(|message| {
                 if message.header.sequence != sequence || outcome.is_some() {
                     return;
@@ -180,12 +205,20 @@ impl Connection {
                         outcome = Some(result_of(&message));
                         each(Message { header: message.header, body: &[] });
                     }
-                    _ => each(message),
+                    _ => {
+                        part = 1;
+                        each(message);
+                    }
                 }
             })?;
+            parts += part;
         }
-        outcome.unwrap_or(Ok(()))
+        outcome.unwrap_or(Ok(())).map(|()| parts)
     }
+}
+
+fn opening(object: &str, source: io::Error) -> KernelError {
+    KernelError::System { operation: "open", object: object.to_owned(), source }
 }
 
 /// What an `NLMSG_ERROR` or `NLMSG_DONE` says (`Documentation/userspace-api/netlink/intro.rst`).

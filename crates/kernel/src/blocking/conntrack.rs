@@ -6,7 +6,6 @@
 
 use std::net::IpAddr;
 
-use netlink_sys::protocols::NETLINK_NETFILTER;
 use nix::libc;
 use sortie_core::state::{ConntrackEntry, ConntrackFilter, Tuple};
 
@@ -42,13 +41,7 @@ impl Conntrack {
     /// # Errors
     /// When the kernel refuses a netlink socket.
     pub fn open() -> Result<Self, KernelError> {
-        let connection = Connection::open(NETLINK_NETFILTER).and_then(Connection::enlarge);
-        let connection = connection.map_err(|source| KernelError::System {
-            operation: "open",
-            object: "netfilter socket".into(),
-            source,
-        })?;
-        Ok(Self { connection })
+        Ok(Self { connection: Connection::netfilter()? })
     }
 
     /// Deletes the entries that any filter takes and returns how many went. Entries that go by

@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 
-use netlink_sys::protocols::NETLINK_NETFILTER;
 use nix::libc;
 use sortie_core::ids;
 use sortie_core::state::{NftElement, NftKey, NftValue};
@@ -55,13 +54,7 @@ impl Elements {
     /// # Errors
     /// When the kernel refuses a netlink socket or its buffers.
     pub fn open() -> Result<Self, KernelError> {
-        let connection = Connection::open(NETLINK_NETFILTER).and_then(Connection::enlarge);
-        let connection = connection.map_err(|source| KernelError::System {
-            operation: "open",
-            object: "netfilter socket".into(),
-            source,
-        })?;
-        Ok(Self { connection })
+        Ok(Self { connection: Connection::netfilter()? })
     }
 
     /// Removes, then adds, in one transaction: readers see either all of it or nothing. Removing and adding

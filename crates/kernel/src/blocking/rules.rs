@@ -9,7 +9,6 @@ use std::ops::RangeInclusive;
 
 use netlink_packet_core::{Emitable, Parseable};
 use netlink_packet_route::rule::RuleMessage;
-use netlink_sys::protocols::NETLINK_ROUTE;
 use nix::libc;
 use sortie_core::model::Family;
 use sortie_core::state::Rule;
@@ -19,14 +18,21 @@ use crate::netlink::message::flag;
 use crate::netlink::{Connection, Refusal};
 
 mod shape;
+mod watch;
+
+use watch::Watch;
 
 const RTM_NEWRULE: u16 = 32;
 const RTM_DELRULE: u16 = 33;
 const RTM_GETRULE: u16 = 34;
+/// Lists torn by concurrent changes are repeated this often.
+const DUMP_ATTEMPTS: usize = 20;
 
 /// The rules of the network namespace it was opened in.
 pub struct Rules {
     connection: Connection,
+    /// Only for lists that come in several parts.
+    watch: Option<Watch>,
 }
 
 impl Rules {
@@ -35,12 +41,7 @@ impl Rules {
     /// # Errors
     /// When the kernel refuses a netlink socket.
     pub fn open() -> Result<Self, KernelError> {
-        let connection = Connection::open(NETLINK_ROUTE).map_err(|source| KernelError::System {
-            operation: "open",
-            object: "route netlink socket".into(),
-            source,
-        })?;
-        Ok(Self { connection })
+        Ok(Self { connection: Connection::route()?, watch: None })
     }
 
     /// Makes sure the rule is there once; an equal rule of ours is success.
@@ -110,16 +111,34 @@ impl Rules {
 
     /// In the order of the kernel, which is the order of evaluation.
     fn dump(&mut self, family: Family) -> Result<Vec<Rule>, KernelError> {
+        for _ in 0..DUMP_ATTEMPTS {
+            self.watch.as_ref().map(Watch::saw_change);
+            let (rules, parts) = self.dump_once(family).map_err(|refusal| refusal.about("list", "rules"))?;
+            if parts <= 1 {
+                return Ok(rules);
+            }
+            match &self.watch {
+                Some(watch) if !watch.saw_change() => return Ok(rules),
+                Some(_) => {}
+                None => self.watch = Some(Watch::open()?),
+            }
+        }
+        Err(KernelError::Answer { operation: "list rules", detail: "they change faster than they can be read".into() })
+    }
+
+    fn dump_once(&mut self, family: Family) -> Result<(Vec<Rule>, usize), Refusal> {
         let mut message = RuleMessage::default();
         message.header.family = shape::address_family(family);
-        self.connection
-            .dump(RTM_GETRULE, &emit(&message), |answer| {
-                if answer.header.kind != RTM_NEWRULE {
-                    return None;
-                }
-                RuleMessage::parse(answer.body).ok().as_ref().and_then(shape::decode)
-            })
-            .map_err(|refusal| refusal.about("list", "rules"))
+        let rules = self.connection.dump_parts(RTM_GETRULE, &emit(&message), |answer| {
+            if answer.header.kind != RTM_NEWRULE {
+                return None;
+            }
+            RuleMessage::parse(answer.body).ok().as_ref().and_then(shape::decode)
+        });
+        match rules {
+            Err(refusal) if refusal.is_missing_family() => Ok((Vec::new(), 0)),
+            other => other,
+        }
     }
 }
 

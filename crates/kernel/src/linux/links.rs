@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
-use netlink_sys::protocols::NETLINK_ROUTE;
 use sortie_core::model::DeviceName;
 use sortie_core::world::Device;
 
@@ -41,12 +40,7 @@ pub(crate) struct Links {
 
 impl Links {
     pub(crate) fn open() -> Result<Self, KernelError> {
-        let connection = Connection::open(NETLINK_ROUTE).map_err(|source| KernelError::System {
-            operation: "open",
-            object: "route netlink socket".into(),
-            source,
-        })?;
-        Ok(Self { connection })
+        Ok(Self { connection: Connection::route()? })
     }
 
     pub(crate) fn names(&mut self) -> Result<Names, KernelError> {

@@ -8,7 +8,6 @@ use std::collections::BTreeSet;
 
 use netlink_packet_core::{Emitable, Parseable};
 use netlink_packet_route::route::RouteMessage;
-use netlink_sys::protocols::NETLINK_ROUTE;
 use nix::libc;
 use sortie_core::ids::{self, Numbers};
 use sortie_core::model::Family;
@@ -36,12 +35,7 @@ pub(super) struct Routes {
 
 impl Routes {
     pub(super) fn open() -> Result<Self, KernelError> {
-        let connection = Connection::open(NETLINK_ROUTE).map_err(|source| KernelError::System {
-            operation: "open",
-            object: "route netlink socket".into(),
-            source,
-        })?;
-        Ok(Self { connection })
+        Ok(Self { connection: Connection::route()? })
     }
 
     pub(super) fn port(&self) -> u32 {
@@ -90,11 +84,9 @@ impl Routes {
     pub(super) fn foreign_tables(&mut self, numbers: &Numbers) -> Result<BTreeSet<u32>, KernelError> {
         let mut tables = BTreeSet::new();
         for family in Family::ALL {
-            let message = shape::unfiltered(family);
-            let found = self.connection.dump(RTM_GETROUTE, &emit(&message), |answer| {
-                table_and_protocol(answer.body)
-                    .filter(|(table, protocol)| *protocol != ids::PROTOCOL && is_claimed(*table, numbers))
-                    .map(|(table, _)| table)
+            let found = self.dump_all(&shape::unfiltered(family), |body| {
+                let (table, protocol) = table_and_protocol(body)?;
+                (protocol != ids::PROTOCOL && is_claimed(table, numbers)).then_some(table)
             });
             tables.extend(found.map_err(|refusal| refusal.about("list", "routes"))?);
         }
@@ -102,13 +94,21 @@ impl Routes {
     }
 
     fn dump<T>(&mut self, filter: &RouteMessage, each: impl Fn(&RouteMessage) -> Option<T>) -> Result<Vec<T>, Refusal> {
-        self.connection.dump(RTM_GETROUTE, &emit(filter), |answer| {
-            let ours = table_and_protocol(answer.body).is_some_and(|(_, protocol)| protocol == ids::PROTOCOL);
-            if answer.header.kind != RTM_NEWROUTE || !ours {
-                return None;
-            }
-            RouteMessage::parse(answer.body).ok().as_ref().and_then(&each)
+        self.dump_all(filter, |body| {
+            let (_, protocol) = table_and_protocol(body)?;
+            (protocol == ids::PROTOCOL).then(|| RouteMessage::parse(body).ok()).flatten().as_ref().and_then(&each)
         })
+    }
+
+    /// Routes of any protocol, undecoded.
+    fn dump_all<T>(&mut self, filter: &RouteMessage, each: impl Fn(&[u8]) -> Option<T>) -> Result<Vec<T>, Refusal> {
+        let found = self.connection.dump(RTM_GETROUTE, &emit(filter), |answer| {
+            (answer.header.kind == RTM_NEWROUTE).then(|| each(answer.body)).flatten()
+        });
+        match found {
+            Err(refusal) if refusal.is_missing_family() => Ok(Vec::new()),
+            other => other,
+        }
     }
 }
 

@@ -50,8 +50,9 @@ impl SrcValidMark {
         let path = path(device);
         let current = fs::read_to_string(&path).map_err(|source| about("read", &path, source))?;
         if !self.before.contains_key(device) {
-            self.before.insert(device.clone(), current.trim().to_owned());
-            self.store()?;
+            let mut before = self.before.clone();
+            before.insert(device.clone(), current.trim().to_owned());
+            self.store(before)?;
         }
         fs::write(&path, OURS).map_err(|source| about("write", &path, source))
     }
@@ -67,15 +68,19 @@ impl SrcValidMark {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(about("read", &path, error)),
             _ => {}
         }
-        self.before.remove(device);
-        self.store()
+        let mut rest = self.before.clone();
+        rest.remove(device);
+        self.store(rest)
     }
 
-    fn store(&self) -> Result<(), KernelError> {
+    /// On disk first; what could not be stored is not remembered either.
+    fn store(&mut self, before: BTreeMap<DeviceName, String>) -> Result<(), KernelError> {
         let error = |source| about("write", &self.file, source);
-        let text = serde_json::to_vec_pretty(&self.before).map_err(|e| error(e.into()))?;
+        let text = serde_json::to_vec_pretty(&before).map_err(|e| error(e.into()))?;
         let new = self.file.with_extension("new");
-        fs::write(&new, text).and_then(|()| fs::rename(&new, &self.file)).map_err(error)
+        fs::write(&new, text).and_then(|()| fs::rename(&new, &self.file)).map_err(error)?;
+        self.before = before;
+        Ok(())
     }
 }
 

@@ -2,6 +2,8 @@
 //! show. Needs root; every test runs in network namespaces of its own. The truth is read with `ip -j`, `nft -j`
 //! and `conntrack -L`, not with our own readers.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a test stops at the first surprise")]
+
 mod conntrack;
 mod events;
 mod nft;

@@ -38,7 +38,8 @@ pub(crate) fn rules() -> Vec<Rule> {
         let one = PortRange { first: 53, last: 53 };
         let whole = rule(family);
         let udp = Rule { protocol: Some(Protocol::Udp), source_ports: Some(ports), ..rule(family) };
-        let far = Rule { protocol: Some(Protocol::Tcp), destination_ports: Some(one), to: to.parse().ok(), ..rule(family) };
+        let far =
+            Rule { protocol: Some(Protocol::Tcp), destination_ports: Some(one), to: to.parse().ok(), ..rule(family) };
         let sctp = Rule { protocol: Some(Protocol::Sctp), source_ports: Some(one), ..rule(family) };
         let none = Rule { priority: 1310, fwmark: None, table: ids::TABLE_NONE, ..udp.clone() };
         let exit = Rule { priority: 1399, from: None, ..rule(family) };
@@ -106,7 +107,10 @@ pub(crate) fn table() -> NftTable {
             ("exit".into(), map(NftMapKind::MarkVerdict, vec![(NftKey::Mark(0x100), goto("e1"))])),
         ]),
         chains: BTreeMap::from([
-            ("s1".into(), sortie_core::nft::chain(None, rules(&["ip daddr 10.0.0.0/8 return", "counter name drop_exit drop"]))),
+            (
+                "s1".into(),
+                sortie_core::nft::chain(None, rules(&["ip daddr 10.0.0.0/8 return", "counter name drop_exit drop"])),
+            ),
             ("e1".into(), sortie_core::nft::chain(None, rules(&["meta mark set 0x100"]))),
             (
                 "pre".into(),

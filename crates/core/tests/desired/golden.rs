@@ -7,6 +7,7 @@ use sortie_core::state::{NftChange, Rule};
 use crate::fixture::{addresses, assignment, built, node, signalling};
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "the record is a file; the code under test touches none")]
 fn the_table_of_a_small_node_reads_as_recorded() {
     let skeleton = built(&node(signalling()));
     let member = skeleton.member(&addresses(), &assignment());

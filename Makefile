@@ -1,0 +1,14 @@
+# Thin calls of `cargo xtask`, which says what it does and installs what is missing.
+.PHONY: help demo test dist bench-quick fmt
+
+XTASK := sh xtask/bootstrap && cargo xtask
+
+help:
+	@echo "make demo         the main job, live: pods, two routers, a server; prints expected and seen per flow"
+	@echo "make test         everything the continuous integration checks"
+	@echo "make dist         static plugin and stripped helper, in target/release"
+	@echo "make bench-quick  cost of ADD against the reference plugins sbr and portmap"
+	@echo "make fmt          format the sources"
+
+demo test dist bench-quick fmt:
+	@$(XTASK) $@

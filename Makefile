@@ -11,4 +11,4 @@ help:
 	@echo "make fmt          format the sources"
 
 demo test dist bench-quick fmt:
-	@$(XTASK) $@
+	@$(XTASK) $@ $(ARGS)

@@ -1,2 +1,47 @@
-//! Placeholder while the workspace is being laid out.
-fn main() {}
+//! `sortie-helper`: the node daemon of Sortie and its operator commands.
+//!
+//! Guarantees: nothing but a command's own answer is ever written to standard output; an error ends the
+//! process with status 1 and one line that names its cause. Leaves out: decisions (`sortie-core`) and the
+//! kernel (`sortie-kernel`).
+
+mod catalogue;
+mod cli;
+mod folder;
+mod health;
+mod lock;
+mod logging;
+mod node;
+mod run;
+mod server;
+mod status;
+mod store;
+mod uninstall;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use cli::Command;
+
+fn main() -> ExitCode {
+    let command = match cli::parse(std::env::args_os().skip(1)) {
+        Ok(command) => command,
+        Err(error) => return refuse(&error.into(), 2),
+    };
+    let outcome = match command {
+        Command::Help => print(cli::HELP),
+        Command::Version => print(concat!("sortie-helper ", env!("CARGO_PKG_VERSION"), "\n")),
+        Command::Run(options) => run::run(&options),
+        Command::Status(options) => status::status(&options).and_then(|text| print(&text)),
+        Command::Uninstall(options) => uninstall::uninstall(&options),
+    };
+    outcome.map_or_else(|error| refuse(&error, 1), |()| ExitCode::SUCCESS)
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
+    Ok(std::io::stdout().lock().write_all(text.as_bytes())?)
+}
+
+fn refuse(error: &anyhow::Error, status: u8) -> ExitCode {
+    let _ = writeln!(std::io::stderr().lock(), "sortie-helper: {error:#}");
+    ExitCode::from(status)
+}

@@ -1,0 +1,160 @@
+//! The last good state of every object in the manifest folder.
+//!
+//! Guarantees: an edit that is refused changes nothing but the list of refusals; a file that cannot be read
+//! as YAML keeps every object it held; an object that is gone from a readable file is gone. Leaves out:
+//! reading the folder.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use sortie_core::manifest::{self, Document};
+use sortie_core::model::{Object, ObjectKey, Reason, Rejection};
+use sortie_core::world::World;
+
+/// What a file of the folder holds: its text, or why it could not be read.
+pub(crate) type Files = BTreeMap<String, Result<String, String>>;
+
+/// One object in force, as it is kept over a restart.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Kept {
+    key: ObjectKey,
+    file: String,
+    object: Object,
+}
+
+/// Objects with the file they came from.
+#[derive(Debug, Default)]
+pub(crate) struct Catalogue {
+    held: Held,
+    parsed: BTreeMap<String, (String, Vec<Document>)>,
+    refused: Vec<Rejection>,
+    /// The folder was read at least once.
+    updated: bool,
+}
+
+impl Catalogue {
+    /// A catalogue that knows what was in force before: only what the folder still names and spoils is used.
+    pub(crate) fn remembering(kept: Vec<Kept>) -> Self {
+        Self { held: kept.into_iter().map(|k| (k.key, (k.file, k.object))).collect(), ..Self::default() }
+    }
+
+    /// What to keep for the next start.
+    pub(crate) fn kept(&self) -> Vec<Kept> {
+        let kept = |(key, (file, object)): (&ObjectKey, &(String, Object))| Kept {
+            key: key.clone(),
+            file: file.clone(),
+            object: object.clone(),
+        };
+        self.held.iter().map(kept).collect()
+    }
+
+    /// Takes in the folder as it is now; whether anything is different. A folder that cannot be read keeps
+    /// all it held.
+    pub(crate) fn update(&mut self, files: Result<Files, String>) -> bool {
+        let next = match files {
+            Ok(files) => self.collect(&files),
+            Err(error) => Collector { held: self.held.clone(), refused: vec![unreadable("folder", &error)] },
+        };
+        let changed = next.held != self.held || next.refused != self.refused || !self.updated;
+        (self.held, self.refused, self.updated) = (next.held, next.refused, true);
+        changed
+    }
+
+    fn collect(&mut self, files: &Files) -> Collector {
+        self.parsed.retain(|name, _| files.contains_key(name));
+        for (name, text) in files {
+            let Ok(text) = text else { continue };
+            if self.parsed.get(name).is_none_or(|(old, _)| old != text) {
+                self.parsed.insert(name.clone(), (text.clone(), manifest::parse(name, text)));
+            }
+        }
+        let mut next = Collector::default();
+        for (name, text) in files {
+            match (text, self.parsed.get(name)) {
+                (Ok(_), Some((_, documents))) => next.read(name, documents, &self.held),
+                (Err(error), _) => next.unreadable(name, error, &self.held),
+                (Ok(_), None) => {}
+            }
+        }
+        next
+    }
+
+    /// The world that the accepted objects make.
+    pub(crate) fn world(&self) -> World {
+        World::of(self.held.values().map(|(_, object)| object.clone()))
+    }
+
+    /// What is refused at present.
+    pub(crate) fn refused(&self) -> &[Rejection] {
+        &self.refused
+    }
+}
+
+type Held = BTreeMap<ObjectKey, (String, Object)>;
+
+#[derive(Default)]
+struct Collector {
+    held: Held,
+    refused: Vec<Rejection>,
+}
+
+impl Collector {
+    fn read(&mut self, file: &str, documents: &[Document], before: &Held) {
+        for document in documents {
+            match (&document.object, &document.key) {
+                (Ok(object), Some(key)) => self.hold(file, key, object),
+                (Ok(_), None) => {}
+                (Err(refusal), key) => {
+                    self.refused.push(refusal.clone());
+                    let kept = key.as_ref().and_then(|key| Some((key, before.get(key)?)));
+                    if let Some((key, (_, object))) = kept.filter(|(_, (from, _))| from == file) {
+                        self.hold(file, key, object);
+                    }
+                }
+            }
+        }
+        if documents.iter().any(|d| d.key.is_none() && d.object.is_err()) {
+            self.keep_all(file, before);
+        }
+    }
+
+    fn unreadable(&mut self, file: &str, error: &str, before: &Held) {
+        self.refused.push(unreadable(file, error));
+        self.keep_all(file, before);
+    }
+
+    fn keep_all(&mut self, file: &str, before: &Held) {
+        for (key, (from, object)) in before {
+            if from == file && !self.held.contains_key(key) {
+                self.held.insert(key.clone(), (from.clone(), object.clone()));
+            }
+        }
+    }
+
+    /// Of two files with one object the first by name wins.
+    fn hold(&mut self, file: &str, key: &ObjectKey, object: &Object) {
+        match self.held.get(key) {
+            None => drop(self.held.insert(key.clone(), (file.to_owned(), object.clone()))),
+            Some((first, _)) => self.refused.push(Rejection {
+                reason: Reason::Conflicted,
+                object: format!("{file}: {key}"),
+                field: "metadata.name".to_owned(),
+                message: format!("is already defined in {first}"),
+                remedy: "keep one of the two".to_owned(),
+            }),
+        }
+    }
+}
+
+fn unreadable(object: &str, error: &str) -> Rejection {
+    Rejection {
+        reason: Reason::Invalid,
+        object: object.to_owned(),
+        field: "file".to_owned(),
+        message: format!("cannot be read: {error}"),
+        remedy: "make it readable text; what it held before stays in force".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,314 @@
+//! Command line.
+//!
+//! Guarantees: a value out of range is refused with its flag and the remedy. Leaves out: everything that
+//! needs the machine.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use ipnetwork::IpNetwork;
+use lexopt::prelude::*;
+use log::LevelFilter;
+use sortie_core::desired::Steering;
+use sortie_core::ids::{self, Mask, Numbers};
+
+/// Fewest bits of the two marks: 64 exits, 4096 paths.
+const MARK_BITS: (u32, u32) = (6, 12);
+
+/// Text of `--help`.
+pub(crate) const HELP: &str = "\
+sortie-helper: outbound routes for pods, node daemon and operator commands
+
+usage: sortie-helper run --node NAME --manifests DIR [flags]
+       sortie-helper status [--socket PATH] [-o text|json]
+       sortie-helper uninstall [--state-dir DIR] [--data-dir DIR] [flags]
+
+flags of run (those without * also of uninstall):
+  --node NAME            * this node's name, as in its Node manifest
+  --manifests DIR        * folder of manifests (*.yaml, *.yml, *.json)
+  --state-dir DIR          attachments and numbers, lost at reboot   [/run/sortie]
+  --data-dir DIR           what survives a reboot   [/var/lib/sortie; the state dir when that one is given]
+  --socket PATH            socket for plugin and status   [/run/sortie/helper.sock]
+  --cluster-cidr CIDR    * a network of the cluster in addition to those of Node manifests; may repeat
+  --steering MODE        * auto | rules | marks   [auto]
+  --rules-max N          * per-pod rules per family up to which auto keeps them   [16]
+  --table-range A-B        tables for routes   [10000-10999]
+  --packet-mark MASK       bits of the packet mark for exits, at least 6   [0x3f00]
+  --ct-mark MASK           bits of the connection mark for paths, at least 12   [0x000fff00]
+  --log-level LEVEL        error | warn | info | debug   [info]
+  --log-file PATH          instead of standard error
+";
+
+/// What to do.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Command {
+    Help,
+    Version,
+    Run(RunOptions),
+    Status(StatusOptions),
+    Uninstall(NodeOptions),
+}
+
+/// Places and numbers of one helper.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NodeOptions {
+    pub(crate) state_dir: PathBuf,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) socket: PathBuf,
+    pub(crate) numbers: Numbers,
+    pub(crate) log_level: LevelFilter,
+    pub(crate) log_file: Option<PathBuf>,
+}
+
+/// Options of `run`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RunOptions {
+    pub(crate) node: String,
+    pub(crate) manifests: PathBuf,
+    pub(crate) cluster_cidrs: Vec<IpNetwork>,
+    pub(crate) steering: Steering,
+    pub(crate) rules_max: usize,
+    pub(crate) place: NodeOptions,
+}
+
+/// Options of `status`.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct StatusOptions {
+    pub(crate) socket: PathBuf,
+    pub(crate) format: Format,
+}
+
+/// How an answer is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    Text,
+    Json,
+}
+
+/// Why a command line is refused.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UsageError {
+    #[error("{0}; see sortie-helper --help")]
+    Form(#[from] lexopt::Error),
+    #[error("{flag}: {message}; {remedy}")]
+    Value { flag: &'static str, message: String, remedy: &'static str },
+}
+
+/// Flags as they come, before they are weighed against each other.
+#[derive(Default)]
+struct Flags {
+    node: Option<String>,
+    manifests: Option<PathBuf>,
+    state_dir: Option<PathBuf>,
+    data_dir: Option<PathBuf>,
+    socket: Option<PathBuf>,
+    cluster_cidrs: Vec<IpNetwork>,
+    steering: Steering,
+    rules_max: Option<usize>,
+    numbers: Numbers,
+    log_level: Option<LevelFilter>,
+    log_file: Option<PathBuf>,
+    format: Option<Format>,
+}
+
+/// Reads the arguments after the program's name.
+pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, UsageError> {
+    let mut parser = lexopt::Parser::from_args(arguments);
+    let verb = match parser.next()? {
+        Some(Value(verb)) => verb.to_string_lossy().into_owned(),
+        None | Some(Short('h') | Long("help")) => return Ok(Command::Help),
+        Some(Short('V') | Long("version")) => return Ok(Command::Version),
+        Some(other) => return Err(other.unexpected().into()),
+    };
+    if !["run", "status", "uninstall"].contains(&verb.as_str()) {
+        return Err(value("command", format!("{verb} is unknown"), "use run, status or uninstall"));
+    }
+    let mut flags = Flags::default();
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Short('h') | Long("help") => return Ok(Command::Help),
+            Short('o') | Long("output") => flags.format = Some(format(&parser.value()?.string()?)?),
+            Long(name) => {
+                let name = name.to_owned();
+                let text = parser.value()?.string()?;
+                flags.take(&name, text)?;
+            }
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    flags.into_command(&verb)
+}
+
+impl Flags {
+    fn take(&mut self, name: &str, text: String) -> Result<(), UsageError> {
+        match name {
+            "node" => self.node = Some(text),
+            "manifests" => self.manifests = Some(text.into()),
+            "state-dir" => self.state_dir = Some(text.into()),
+            "data-dir" => self.data_dir = Some(text.into()),
+            "socket" => self.socket = Some(text.into()),
+            "cluster-cidr" => self.cluster_cidrs.push(network(&text)?),
+            "steering" => self.steering = steering(&text)?,
+            "rules-max" => self.rules_max = Some(number("--rules-max", &text)?),
+            "table-range" => self.numbers.tables = tables(&text)?,
+            "packet-mark" => self.numbers.packet_mark = mask("--packet-mark", &text, MARK_BITS.0)?,
+            "ct-mark" => self.numbers.ct_mark = mask("--ct-mark", &text, MARK_BITS.1)?,
+            "log-level" => self.log_level = Some(level(&text)?),
+            "log-file" => self.log_file = Some(text.into()),
+            other => return Err(lexopt::Error::UnexpectedOption(format!("--{other}")).into()),
+        }
+        Ok(())
+    }
+
+    fn into_command(self, verb: &str) -> Result<Command, UsageError> {
+        let socket = self.socket.clone().unwrap_or_else(|| ids::SOCKET.into());
+        if verb == "status" {
+            return Ok(Command::Status(StatusOptions { socket, format: self.format.unwrap_or(Format::Text) }));
+        }
+        let data_dir = self.data_dir.or_else(|| self.state_dir.clone()).unwrap_or_else(|| ids::DATA_DIR.into());
+        let place = NodeOptions {
+            state_dir: self.state_dir.unwrap_or_else(|| ids::STATE_DIR.into()),
+            data_dir,
+            socket,
+            numbers: self.numbers,
+            log_level: self.log_level.unwrap_or(LevelFilter::Info),
+            log_file: self.log_file,
+        };
+        if verb == "uninstall" {
+            return Ok(Command::Uninstall(place));
+        }
+        let missing = |flag, remedy| value(flag, "is required".to_owned(), remedy);
+        let node = self.node.filter(|n| !n.is_empty());
+        Ok(Command::Run(RunOptions {
+            node: node.ok_or_else(|| missing("--node", "give the name this node has in its Node manifest"))?,
+            manifests: self
+                .manifests
+                .ok_or_else(|| missing("--manifests", "give a folder; the Kubernetes API is no source yet"))?,
+            cluster_cidrs: self.cluster_cidrs,
+            steering: self.steering,
+            rules_max: self.rules_max.unwrap_or(ids::RULES_MAX),
+            place,
+        }))
+    }
+}
+
+fn value(flag: &'static str, message: String, remedy: &'static str) -> UsageError {
+    UsageError::Value { flag, message, remedy }
+}
+
+fn number<T: std::str::FromStr>(flag: &'static str, text: &str) -> Result<T, UsageError> {
+    text.parse().map_err(|_| value(flag, format!("{text:?} is not a number in range"), "give a decimal number"))
+}
+
+fn network(text: &str) -> Result<IpNetwork, UsageError> {
+    let network: IpNetwork = text
+        .parse()
+        .map_err(|_| value("--cluster-cidr", format!("{text:?} is not a CIDR"), "write it as 10.244.0.0/16"))?;
+    if network.ip() == network.network() {
+        return Ok(network);
+    }
+    Err(value("--cluster-cidr", format!("{text} has host bits"), "give the network's first address"))
+}
+
+fn steering(text: &str) -> Result<Steering, UsageError> {
+    match text {
+        "auto" => Ok(Steering::Auto),
+        "rules" => Ok(Steering::Rules),
+        "marks" => Ok(Steering::Marks),
+        _ => Err(value("--steering", format!("{text:?} is unknown"), "use auto, rules or marks")),
+    }
+}
+
+fn level(text: &str) -> Result<LevelFilter, UsageError> {
+    text.parse().map_err(|_| value("--log-level", format!("{text:?} is unknown"), "use error, warn, info or debug"))
+}
+
+fn format(text: &str) -> Result<Format, UsageError> {
+    match text {
+        "text" => Ok(Format::Text),
+        "json" => Ok(Format::Json),
+        _ => Err(value("-o", format!("{text:?} is unknown"), "use text or json")),
+    }
+}
+
+fn tables(text: &str) -> Result<(u32, u32), UsageError> {
+    let flag = "--table-range";
+    let (first, last) = text
+        .split_once('-')
+        .ok_or_else(|| value(flag, format!("{text:?} is not a range"), "write it as 10000-10999"))?;
+    let range: (u32, u32) = (number(flag, first)?, number(flag, last)?);
+    let overlaps = |other: (u32, u32)| range.0 <= other.1 && other.0 <= range.1;
+    if range.0 == 0 || range.0 > range.1 {
+        return Err(value(flag, format!("{text} is empty"), "give a first table from 1 that is not above the last"));
+    }
+    if overlaps((253, 255)) {
+        return Err(value(flag, format!("{text} holds the kernel's tables 253 to 255"), "choose another range"));
+    }
+    if overlaps(ids::TABLE_RESERVED) {
+        let (first, last) = ids::TABLE_RESERVED;
+        return Err(value(flag, format!("{text} holds Sortie's own tables {first} to {last}"), "choose another range"));
+    }
+    Ok(range)
+}
+
+fn mask(flag: &'static str, text: &str, bits: u32) -> Result<Mask, UsageError> {
+    let digits = text.strip_prefix("0x").unwrap_or(text);
+    let mask = u32::from_str_radix(digits, 16)
+        .map_err(|_| value(flag, format!("{text:?} is not a mask"), "write it in hexadecimal, as 0x3f00"))?;
+    let field = mask.checked_shr(mask.trailing_zeros()).unwrap_or(0);
+    if field.count_ones() < bits || field & field.wrapping_add(1) != 0 {
+        let message = format!("{text} is not {bits} or more bits in a row");
+        return Err(value(flag, message, "choose bits that no other program on the node uses"));
+    }
+    Ok(Mask(mask))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Command, UsageError> {
+        parse(line.split_whitespace().map(OsString::from))
+    }
+
+    fn refusal(line: &str) -> String {
+        parsed(line).expect_err(line).to_string()
+    }
+
+    #[test]
+    fn the_data_dir_follows_the_state_dir_and_the_socket_does_not() {
+        let Ok(Command::Run(options)) = parsed("run --node n1 --manifests m --state-dir /tmp/s") else { panic!() };
+        assert_eq!(options.place.data_dir, PathBuf::from("/tmp/s"));
+        assert_eq!(options.place.socket, PathBuf::from(ids::SOCKET));
+        assert_eq!(options.steering, Steering::Auto);
+    }
+
+    #[test]
+    fn a_range_that_belongs_to_somebody_is_refused_with_its_flag() {
+        for range in ["200-300", "10900-11010", "5-4", "x", "0-9"] {
+            assert!(refusal(&format!("uninstall --table-range {range}")).contains("--table-range"), "{range}");
+        }
+    }
+
+    #[test]
+    fn a_mask_must_be_wide_enough_and_in_one_piece() {
+        assert!(refusal("uninstall --packet-mark 0x1f00").contains("--packet-mark"));
+        assert!(refusal("uninstall --packet-mark 0x3f10").contains("in a row"));
+        assert!(refusal("uninstall --ct-mark 0x3f00").contains("12 or more"));
+        assert!(parsed("uninstall --packet-mark 0xff000000 --ct-mark 0xffffffff").is_ok());
+    }
+
+    #[test]
+    fn run_names_the_flag_that_is_missing() {
+        assert!(refusal("run --manifests m").contains("--node"));
+        assert!(refusal("run --node n1").contains("--manifests"));
+        assert!(refusal("run --node n1 --manifests m --nod x").contains("--nod"));
+        assert!(refusal("walk").contains("walk"));
+    }
+
+    #[test]
+    fn status_takes_a_format() {
+        let Ok(Command::Status(options)) = parsed("status -o json --socket /s") else { panic!() };
+        assert_eq!((options.format, options.socket), (Format::Json, "/s".into()));
+    }
+}

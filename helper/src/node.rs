@@ -1,0 +1,213 @@
+//! One node: what people asked for, what is attached, and the kernel that is to agree with both.
+//!
+//! Guarantees: the kernel changes only here, one change at a time; after a reconcile the kernel was read
+//! again and agreed. Leaves out: where events come from ([`crate::run`]) and who may ask ([`crate::server`]).
+
+mod attach;
+mod check;
+mod reconcile;
+mod report;
+#[cfg(test)]
+pub(crate) mod tests;
+
+pub(crate) use reconcile::brief;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+use sortie_core::allocation::Allocation;
+use sortie_core::desired::{Member, PerPodRules, Skeleton, Steering};
+use sortie_core::ids::Numbers;
+use sortie_core::model::{Attachment, ObjectKey, Rejection};
+use sortie_core::state::{ConntrackFilter, NodeState};
+use sortie_core::world::World;
+use sortie_ipc::{AttachmentKey, Failure, Reply, Request, StoredAttachment};
+use sortie_kernel::{KernelError, Platform};
+
+use crate::catalogue::Kept;
+use crate::store::{DeadHops, Departed, Detached, Loaded, Store, StoreError};
+
+/// What does not change while the helper runs.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) node: String,
+    pub(crate) numbers: Numbers,
+    pub(crate) cluster_cidrs: Vec<IpNetwork>,
+    pub(crate) steering: Steering,
+    pub(crate) rules_max: usize,
+}
+
+/// Why a reconcile did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NodeError {
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("no network of the cluster is known: add a Node manifest with spec.podCIDRs or set --cluster-cidr")]
+    ClusterUnknown,
+    #[error("the kernel still differs after a reconcile: {0}")]
+    Unsettled(String),
+}
+
+/// An attachment with what it adds to the kernel.
+#[derive(Clone, Debug)]
+pub(super) struct Held {
+    pub(super) stored: StoredAttachment,
+    pub(super) member: Member,
+}
+
+/// The owner of everything.
+pub(crate) struct Node<P> {
+    settings: Settings,
+    platform: P,
+    store: Store,
+    world: World,
+    refused: Vec<Rejection>,
+    allocation: Allocation,
+    unnumbered: Vec<(ObjectKey, Rejection)>,
+    /// Whether the kernel may hold paths whose numbers are not known any more.
+    numbers: Numbering,
+    dead_hops: DeadHops,
+    attachments: BTreeMap<AttachmentKey, Held>,
+    /// Pods of the world that run without an attachment: they are older than the installation.
+    adopted: Vec<Held>,
+    /// Pods that were detached and are still in the world.
+    departed: Departed,
+    /// What the plugin detached alone, until its flows are forgotten.
+    detached: Vec<Detached>,
+    /// Flows that the next successful reconcile will have forgotten.
+    forget: Vec<ConntrackFilter>,
+    skeleton: Option<Skeleton>,
+    mode: PerPodRules,
+    believed: NodeState,
+    ready: Result<(), String>,
+    /// Conditions that do not hold and were logged.
+    told: BTreeSet<String>,
+    repairs: u64,
+}
+
+/// Whether the numbers on disk are those in the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Numbering {
+    Known,
+    Lost,
+}
+
+impl<P: Platform> Node<P> {
+    /// A node that knows what the last helper left on disk.
+    pub(crate) fn new(settings: Settings, platform: P, store: Store) -> Result<Self, NodeError> {
+        let Loaded { attachments, detached } = store.load()?;
+        let numbers = if store.knows_paths() { Numbering::Known } else { Numbering::Lost };
+        let (allocation, departed, dead_hops) = (store.allocation()?, store.departed()?, store.dead_hops()?);
+        let held = |stored| Held { stored, member: Member::default() };
+        Ok(Self {
+            settings,
+            platform,
+            store,
+            world: World::default(),
+            refused: Vec::new(),
+            allocation,
+            unnumbered: Vec::new(),
+            numbers,
+            dead_hops,
+            adopted: Vec::new(),
+            departed,
+            forget: left_behind(&detached, &attachments),
+            detached,
+            attachments: attachments.into_iter().map(|(k, s)| (k, held(s))).collect(),
+            skeleton: None,
+            mode: PerPodRules::Absent,
+            believed: NodeState::default(),
+            ready: Err("the first reconcile is not done".to_owned()),
+            told: BTreeSet::new(),
+            repairs: 0,
+        })
+    }
+
+    /// Objects that were in force when the last helper stopped.
+    pub(crate) fn kept(&self) -> Result<Vec<Kept>, StoreError> {
+        self.store.world()
+    }
+
+    /// Takes another world, to be remembered as `kept`; the next reconcile brings it into force.
+    pub(crate) fn set_world(&mut self, world: World, refused: &[Rejection], kept: &[Kept]) {
+        if let Err(error) = self.store.save_world(kept) {
+            log::error!("objects cannot be kept for a restart error={}", chain(&error));
+        }
+        self.world = world;
+        self.refused = refused.to_vec();
+    }
+
+    /// Next hops that do not answer, as the last reconcile took them.
+    pub(crate) fn dead_hops(&self) -> &DeadHops {
+        &self.dead_hops
+    }
+
+    /// Takes the next hops that do not answer; the next reconcile brings them into force.
+    pub(crate) fn set_dead_hops(&mut self, dead: DeadHops) {
+        if let Err(error) = self.store.save_dead_hops(&dead) {
+            log::error!("dead next hops cannot be kept for a restart error={}", chain(&error));
+        }
+        self.dead_hops = dead;
+    }
+
+    /// Whether the last reconcile was verified, or why not.
+    pub(crate) fn ready(&self) -> Result<(), &str> {
+        self.ready.as_ref().map(|()| ()).map_err(String::as_str)
+    }
+
+    /// The exits of the last reconcile, for next-hop health.
+    pub(crate) fn skeleton(&self) -> Option<&Skeleton> {
+        self.skeleton.as_ref()
+    }
+
+    /// The objects in force.
+    pub(crate) fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// Answers one request.
+    pub(crate) async fn handle(&mut self, request: Request) -> Reply {
+        let answer = match request {
+            Request::Attach(attachment) => self.attach(attachment).await,
+            Request::Detach(key) => self.leave(&key).await,
+            Request::Check(key) => self.check(&key).await,
+            Request::Gc { network, valid } => self.gc(&network, &valid).await,
+            Request::Status => Ok(Reply::Status(self.report().await)),
+        };
+        answer.unwrap_or_else(Reply::Failed)
+    }
+
+    fn members(&self) -> impl Iterator<Item = &Member> + Clone {
+        self.attachments.values().chain(&self.adopted).map(|h| &h.member)
+    }
+
+    fn held(&self) -> impl Iterator<Item = &Attachment> {
+        self.attachments.values().chain(&self.adopted).map(|h| &h.stored.attachment)
+    }
+}
+
+/// Flows of attachments that went while no helper ran, unless somebody else has the address.
+fn left_behind(detached: &[Detached], attachments: &BTreeMap<AttachmentKey, StoredAttachment>) -> Vec<ConntrackFilter> {
+    let is_held = |address: &IpAddr| attachments.values().any(|s| s.attachment.addresses.contains(address));
+    let addresses = detached.iter().flat_map(|d| d.stored.attachment.addresses.iter().copied());
+    addresses.filter(|a| !is_held(a)).map(ConntrackFilter::Address).collect()
+}
+
+/// A failure in CNI terms, with the whole chain of causes.
+pub(super) fn failure(code: u32, message: &str, error: &dyn std::error::Error) -> Failure {
+    Failure { code, message: message.to_owned(), details: chain(error) }
+}
+
+/// An error and its causes in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
+}

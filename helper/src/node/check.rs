@@ -1,0 +1,141 @@
+//! CHECK: what of an attachment is missing in the kernel, or there against our will.
+
+use std::net::IpAddr;
+
+use sortie_core::desired::Member;
+use sortie_core::plan::plan;
+use sortie_core::state::{NftChange, NftEdit, NftElement, NftKey, Route, RouteKind, Rule, Step};
+use sortie_ipc::{AttachmentKey, Failure, Reply};
+use sortie_kernel::Platform;
+
+use super::attach::is_key;
+use super::{Held, Node, failure};
+
+/// Most differences of one kind named.
+const NAMED: usize = 8;
+
+impl<P: Platform> Node<P> {
+    /// Compares with the kernel as it is now; repairing is the reconcile's business. What concerns other
+    /// attachments only is left out.
+    pub(super) async fn check(&mut self, key: &AttachmentKey) -> Result<Reply, Failure> {
+        is_key(key)?;
+        if !self.attachments.contains_key(key) {
+            let drift = vec![format!("attachment {} {} is not known to the helper", key.container_id, key.interface)];
+            return Ok(Reply::Checked { drift });
+        }
+        let (observed, desired) = self.compare().await.map_err(|e| failure(5, "kernel cannot be read", &e))?;
+        let (Some(desired), Some(held)) = (desired, self.attachments.get(key)) else {
+            return Ok(Reply::Checked { drift: vec!["the helper has not finished its first reconcile".to_owned()] });
+        };
+        let concern = Concern::of(held);
+        let steps = plan(&observed, &desired);
+        Ok(Reply::Checked { drift: steps.into_iter().filter_map(|s| sentence(&concern.narrow(s)?)).collect() })
+    }
+}
+
+/// Addresses and chains of one attachment.
+struct Concern<'a> {
+    addresses: &'a [IpAddr],
+    member: &'a Member,
+}
+
+impl<'a> Concern<'a> {
+    fn of(held: &'a Held) -> Self {
+        Self { addresses: &held.stored.attachment.addresses, member: &held.member }
+    }
+
+    /// The part of a step that is this attachment's or everybody's.
+    fn narrow(&self, step: Step) -> Option<Step> {
+        match step {
+            Step::EnsureRule(rule) => self.has_rule(&rule).then_some(Step::EnsureRule(rule)),
+            Step::RemoveRule(rule) => self.has_rule(&rule).then_some(Step::RemoveRule(rule)),
+            Step::Elements { remove, add } => {
+                let (remove, add) = (self.elements(remove), self.elements(add));
+                (!remove.is_empty() || !add.is_empty()).then_some(Step::Elements { remove, add })
+            }
+            Step::Nft(NftChange::Edit(edit)) => self.edit(edit),
+            other => Some(other),
+        }
+    }
+
+    fn edit(&self, edit: NftEdit) -> Option<Step> {
+        let NftEdit { mut chains, remove, add, .. } = edit;
+        chains.retain(|name, _| !is_interned(name) || self.member.chains.contains_key(name));
+        let (remove, add) = (self.elements(remove), self.elements(add));
+        if chains.is_empty() {
+            return (!remove.is_empty() || !add.is_empty()).then_some(Step::Elements { remove, add });
+        }
+        Some(Step::Nft(NftChange::Edit(NftEdit { chains, remove, add, ..NftEdit::default() })))
+    }
+
+    fn has_rule(&self, rule: &Rule) -> bool {
+        rule.from.is_none_or(|from| self.addresses.contains(&from.ip()))
+    }
+
+    fn elements(&self, mut elements: Vec<NftElement>) -> Vec<NftElement> {
+        elements.retain(|e| match e.key {
+            NftKey::Address(address) => self.addresses.contains(&address),
+            NftKey::Mark(_) => true,
+        });
+        elements
+    }
+}
+
+/// Chains of assignments, `s_<digest>` and `d_<digest>`.
+fn is_interned(chain: &str) -> bool {
+    chain.starts_with("s_") || chain.starts_with("d_")
+}
+
+/// What a step would mend, in words; nothing for what is no state.
+pub(super) fn sentence(step: &Step) -> Option<String> {
+    Some(match step {
+        Step::EnableSrcValidMark(device) => format!("src_valid_mark of {device} is 0"),
+        Step::RestoreSrcValidMark(device) => format!("src_valid_mark of {device} is still 1"),
+        Step::EnsureRoute(r) => format!("route is missing: {}", route(r)),
+        Step::RemoveRoute(r) => format!("route is left over: {}", route(r)),
+        Step::EnsureRule(r) => format!("rule is missing: {}", rule(r)),
+        Step::RemoveRule(r) => format!("rule is left over: {}", rule(r)),
+        Step::Nft(NftChange::Replace(_)) => "nft table inet sortie is missing or has another frame".to_owned(),
+        Step::Nft(NftChange::Delete) => "nft table inet sortie is left over".to_owned(),
+        Step::Nft(NftChange::Edit(edit)) => {
+            let chains: Vec<&str> = edit.chains.keys().chain(&edit.remove_chains).map(String::as_str).collect();
+            let elements = elements(&edit.remove, &edit.add);
+            format!("nft chains differ: {}; {elements}", chains.join(" "))
+        }
+        Step::Elements { remove, add } => elements(remove, add),
+        Step::PurgeConntrack(_) => return None,
+    })
+}
+
+fn elements(remove: &[NftElement], add: &[NftElement]) -> String {
+    let list = |elements: &[NftElement]| {
+        let name = |e: &NftElement| match e.key {
+            NftKey::Address(a) => format!("{} {a}", e.map),
+            NftKey::Mark(m) => format!("{} {m:#x}", e.map),
+        };
+        elements.iter().take(NAMED).map(name).collect::<Vec<_>>().join(", ")
+    };
+    format!("nft elements missing: [{}] left over: [{}]", list(add), list(remove))
+}
+
+fn rule(rule: &Rule) -> String {
+    let mut words = vec![format!("pref {}", rule.priority)];
+    let mut put = |name: &str, value: Option<String>| words.extend(value.map(|v| format!("{name} {v}")));
+    put("from", rule.from.map(|n| n.to_string()));
+    put("to", rule.to.map(|n| n.to_string()));
+    put("ipproto", rule.protocol.map(|p| p.name().to_owned()));
+    put("sport", rule.source_ports.map(|r| format!("{}-{}", r.first, r.last)));
+    put("dport", rule.destination_ports.map(|r| format!("{}-{}", r.first, r.last)));
+    put("fwmark", rule.fwmark.map(|(value, mask)| format!("{value:#x}/{mask:#x}")));
+    put("lookup", Some(rule.table.to_string()));
+    words.join(" ")
+}
+
+fn route(route: &Route) -> String {
+    let kind = match &route.kind {
+        RouteKind::Throw => "throw",
+        RouteKind::Unreachable => "unreachable",
+        RouteKind::Unicast { .. } => "unicast",
+    };
+    format!("{kind} {} table {}", route.destination, route.table)
+}

@@ -1,0 +1,222 @@
+//! From what is wanted to what is there, verified.
+
+use sortie_core::allocation::allocate;
+use sortie_core::apply;
+use sortie_core::desired::{Desired, Inputs, Member, Skeleton, skeleton};
+use sortie_core::model::{Attachment, Pod, PodReference};
+use sortie_core::plan::plan;
+use sortie_core::selection::{interest, select_admitted};
+use sortie_core::state::{ConntrackFilter, NftKey, NodeState, Step};
+use sortie_core::world::NodeFacts;
+use sortie_ipc::StoredAttachment;
+use sortie_kernel::Platform;
+
+use super::attach::rules_in;
+use super::check::sentence;
+use super::{Held, Node, NodeError, Numbering, chain};
+
+/// Most differences named in an error.
+const NAMED: usize = 5;
+
+impl<P: Platform> Node<P> {
+    /// Brings the kernel to what is wanted and reads it again.
+    ///
+    /// # Errors
+    /// The kernel refused a step or still differs afterwards. The node is not ready then, and what was
+    /// reached stays.
+    pub(crate) async fn reconcile(&mut self) -> Result<(), NodeError> {
+        let outcome = self.settle().await;
+        self.ready = outcome.as_ref().map(|()| ()).map_err(|e| chain(e));
+        self.tell();
+        outcome
+    }
+
+    async fn settle(&mut self) -> Result<(), NodeError> {
+        if self.world.cluster_networks(&self.settings.cluster_cidrs).is_empty() {
+            return Err(NodeError::ClusterUnknown);
+        }
+        let mut facts = self.platform.facts().await?;
+        facts.dead_hops = self.dead_hops.clone();
+        self.renumber(&facts)?;
+        let next = self.build(&facts);
+        if let Some(before) = &self.skeleton {
+            self.forget.extend(next.switched_from(before));
+        }
+        self.adopt();
+        self.remember(&next);
+        let mode = next.mode(self.members(), self.settings.steering, self.settings.rules_max);
+        let desired = next.compose(self.members(), mode);
+        self.skeleton = Some(next);
+        self.mode = mode;
+        self.bring(&desired).await?;
+        self.write_down()
+    }
+
+    /// Gives numbers to the routes of the world.
+    fn renumber(&mut self, facts: &NodeFacts) -> Result<(), NodeError> {
+        let (allocation, refused) = allocate(&self.allocation, &self.world, facts, self.settings.numbers);
+        self.unnumbered = refused;
+        if allocation != self.allocation || !self.store.knows_paths() {
+            self.store.save_allocation(&allocation)?;
+            self.allocation = allocation;
+        }
+        Ok(())
+    }
+
+    fn build(&self, facts: &NodeFacts) -> Skeleton {
+        skeleton(&Inputs {
+            world: &self.world,
+            node: &self.settings.node,
+            facts,
+            allocation: &self.allocation,
+            numbers: self.settings.numbers,
+            cluster_cidrs: &self.settings.cluster_cidrs,
+        })
+    }
+
+    /// Finds the pods of this node that run without an attachment of ours.
+    fn adopt(&mut self) {
+        let pods = &self.world.pods;
+        self.departed.retain(|(name, uid)| pods.get(name).is_some_and(|pod| pod.meta.uid == *uid));
+        let loose = self.world.pods.values().filter(|pod| self.is_loose(pod));
+        let held = |pod: &Pod| Held {
+            stored: StoredAttachment { attachment: attachment_of(pod), rules: Vec::new() },
+            member: Member::default(),
+        };
+        self.adopted = loose.map(held).collect();
+    }
+
+    fn is_loose(&self, pod: &Pod) -> bool {
+        let is_this = |held: &Held| {
+            let refers = |p: &PodReference| p.namespace == pod.name.namespace && p.name == pod.name.name;
+            let attachment = &held.stored.attachment;
+            attachment.pod.as_ref().is_some_and(refers)
+                || attachment.addresses.iter().any(|a| pod.addresses.contains(a))
+        };
+        pod.node == self.settings.node
+            && !pod.host_network
+            && !pod.addresses.is_empty()
+            && !self.departed.contains(&(pod.name.clone(), pod.meta.uid.clone()))
+            && !self.attachments.values().any(is_this)
+    }
+
+    fn remember(&mut self, skeleton: &Skeleton) {
+        let world = &self.world;
+        for held in self.attachments.values_mut().chain(&mut self.adopted) {
+            let assignment = select_admitted(world, &held.stored.attachment);
+            held.member = skeleton.member(&held.stored.attachment.addresses, &assignment);
+        }
+    }
+
+    async fn bring(&mut self, desired: &Desired) -> Result<(), NodeError> {
+        let observed = self.platform.observe().await?;
+        let steps = plan(&observed, desired);
+        if self.numbers == Numbering::Lost {
+            self.forget.extend(carried(&observed, desired.path_mask));
+        }
+        self.forget.extend(
+            steps.iter().flat_map(|s| if let Step::PurgeConntrack(f) = s { f.as_slice() } else { &[] }).cloned(),
+        );
+        if steps.is_empty() && self.forget.is_empty() {
+            self.believed = observed;
+        } else {
+            self.change(&steps).await?;
+            self.verify(desired).await?;
+        }
+        self.numbers = Numbering::Known;
+        self.forget.clear();
+        Ok(())
+    }
+
+    /// Flows are forgotten last and all at once: what a failed attempt did not forget is still to be.
+    async fn change(&mut self, steps: &[Step]) -> Result<(), NodeError> {
+        if let Some(first) = steps.first() {
+            self.repairs += 1;
+            log::info!("reconcile steps={} first=\"{}\"", steps.len(), brief(first));
+        }
+        let (before, after) = steps.split_at(steps.iter().position(is_purge).unwrap_or(steps.len()));
+        let forget = Step::PurgeConntrack(self.forget.clone());
+        let purge = (!self.forget.is_empty()).then_some(&forget);
+        for step in before.iter().chain(purge).chain(after.iter().filter(|s| !is_purge(s))) {
+            log::debug!("apply step={step:?}");
+            self.platform.apply(step).await?;
+        }
+        Ok(())
+    }
+
+    async fn verify(&mut self, desired: &Desired) -> Result<(), NodeError> {
+        self.believed = self.platform.observe().await?;
+        let left = plan(&self.believed, desired);
+        let named: Vec<String> = left.iter().filter(|s| !is_purge(s)).take(NAMED).map(brief).collect();
+        if named.is_empty() { Ok(()) } else { Err(NodeError::Unsettled(named.join("; "))) }
+    }
+
+    /// What the plugin needs to know when it finds no helper, and what the next helper needs.
+    fn write_down(&mut self) -> Result<(), NodeError> {
+        let mode = self.mode;
+        for held in self.attachments.values_mut() {
+            let rules = rules_in(mode, &held.member);
+            if held.stored.rules != rules {
+                held.stored.rules = rules;
+                self.store.save(&held.stored)?;
+            }
+        }
+        while let Some(detached) = self.detached.last() {
+            self.store.finish(detached)?;
+            self.detached.pop();
+        }
+        Ok(self.store.save_interest(&interest(&self.world).namespaces)?)
+    }
+
+    /// Carries out steps and believes in their effect.
+    pub(super) async fn carry_out(&mut self, steps: &[Step]) -> Result<(), NodeError> {
+        for step in steps {
+            self.platform.apply(step).await?;
+            apply::apply(&mut self.believed, step);
+        }
+        Ok(())
+    }
+
+    /// What the kernel holds at this moment and what it should hold.
+    pub(super) async fn compare(&mut self) -> Result<(NodeState, Option<Desired>), NodeError> {
+        let observed = self.platform.observe().await?;
+        let desired = self.skeleton.as_ref().map(|s| s.compose(self.members(), self.mode));
+        Ok((observed, desired))
+    }
+}
+
+fn attachment_of(pod: &Pod) -> Attachment {
+    Attachment {
+        container_id: String::new(),
+        interface: String::new(),
+        netns: String::new(),
+        network: String::new(),
+        pod: Some(PodReference {
+            namespace: pod.name.namespace.clone(),
+            name: pod.name.name.clone(),
+            uid: pod.meta.uid.clone(),
+        }),
+        addresses: pod.addresses.clone(),
+        annotations: std::collections::BTreeMap::new(),
+        routes: Vec::new(),
+    }
+}
+
+fn is_purge(step: &Step) -> bool {
+    matches!(step, Step::PurgeConntrack(_))
+}
+
+/// Flows of every path that the kernel knows.
+fn carried(observed: &NodeState, mask: u32) -> Vec<ConntrackFilter> {
+    let exits = observed.nft.iter().filter_map(|table| table.maps.get("exit"));
+    let mark = |key: &NftKey| match key {
+        NftKey::Mark(value) => Some(ConntrackFilter::Mark { value: *value, mask }),
+        NftKey::Address(_) => None,
+    };
+    exits.flat_map(|map| map.elements.keys().filter_map(mark)).collect()
+}
+
+/// A step in one line.
+pub(crate) fn brief(step: &Step) -> String {
+    sentence(step).unwrap_or_else(|| "connection tracking holds flows of a path that is gone".to_owned())
+}

@@ -1,0 +1,257 @@
+//! The daemon: everything that can happen, one at a time.
+//!
+//! Guarantees: whatever changes, a reconcile follows; a failed one is repeated at growing intervals; the
+//! socket opens after the first verified one. Leaves out: what a reconcile does ([`crate::node`]).
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use sortie_ipc::Request;
+use sortie_kernel::{Event, Events, Linux};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+use crate::catalogue::Catalogue;
+use crate::cli::RunOptions;
+use crate::folder::Manifests;
+use crate::health::Health;
+use crate::node::{Node, Settings, chain};
+use crate::server::{Ask, Server};
+use crate::store::Store;
+use crate::{lock, logging};
+
+/// Longest time without a reconcile.
+const RESYNC: Duration = Duration::from_secs(30);
+/// After attachments came or went: time for the plugin to finish its part.
+const SETTLE: Duration = Duration::from_secs(2);
+/// Least time between two reconciles that kernel events cause; the first is immediate.
+const BURST: Duration = Duration::from_millis(20);
+/// Time until a failed reconcile is repeated, doubled each time up to [`RESYNC`].
+const RETRY: Duration = Duration::from_millis(100);
+/// Requests that may wait.
+const QUEUE: usize = 64;
+
+/// Runs until a signal ends it; the kernel's state stays.
+pub(crate) fn run(options: &RunOptions) -> anyhow::Result<()> {
+    let place = &options.place;
+    logging::start(place.log_level, place.log_file.as_deref())?;
+    let _lock = lock::take(&place.state_dir)?;
+    lock::clear_socket(&place.socket)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start runtime")?;
+    let outcome = runtime.block_on(async { Daemon::start(options)?.run(Signals::listen()?).await });
+    runtime.shutdown_background();
+    outcome
+}
+
+/// What ends the daemon.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("listen for signals");
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! { _ = self.terminate.recv() => {} _ = self.interrupt.recv() => {} }
+    }
+}
+
+struct Daemon {
+    options: RunOptions,
+    node: Node<Linux>,
+    catalogue: Catalogue,
+    manifests: Manifests,
+    events: Events,
+    health: Health,
+    asks: (mpsc::Sender<Ask>, mpsc::Receiver<Ask>),
+    server: Option<Server>,
+    clock: Clock,
+}
+
+impl Daemon {
+    /// Listens first, reads then: nothing that changes in between is missed.
+    fn start(options: &RunOptions) -> anyhow::Result<Self> {
+        let place = &options.place;
+        let store = Store::open(&place.state_dir, &place.data_dir)?;
+        let linux = Linux::open(place.numbers, place.state_dir.join("sysctl.json"))?;
+        let events = Events::open(linux.own(), place.numbers)?;
+        let manifests = Manifests::watch(&options.manifests)?;
+        let settings = Settings {
+            node: options.node.clone(),
+            numbers: place.numbers,
+            cluster_cidrs: options.cluster_cidrs.clone(),
+            steering: options.steering,
+            rules_max: options.rules_max,
+        };
+        let node = Node::new(settings, linux, store)?;
+        let (catalogue, health) = (Catalogue::remembering(node.kept()?), Health::new(node.dead_hops().clone()));
+        log::info!("started node={} version={}", options.node, env!("CARGO_PKG_VERSION"));
+        Ok(Self {
+            options: options.clone(),
+            node,
+            catalogue,
+            manifests,
+            events,
+            health,
+            asks: mpsc::channel(QUEUE),
+            server: None,
+            clock: Clock::new(Instant::now()),
+        })
+    }
+
+    async fn run(mut self, mut signals: Signals) -> anyhow::Result<()> {
+        self.read_manifests();
+        loop {
+            tokio::select! {
+                biased;
+                () = signals.next() => break,
+                Some(ask) = self.asks.1.recv() => self.answer(ask).await,
+                event = self.events.next() => self.notice(event),
+                () = self.manifests.changed() => self.read_manifests(),
+                () = self.health.changed() => self.take_health(),
+                () = sleep_until(self.clock.due) => self.reconcile().await?,
+            }
+        }
+        log::info!("stopped node={}", self.options.node);
+        Ok(())
+    }
+
+    async fn answer(&mut self, (request, back): Ask) {
+        let changes = matches!(request, Request::Attach(_) | Request::Detach(_) | Request::Gc { .. });
+        let reply = self.node.handle(request).await;
+        if back.send(reply).is_err() {
+            log::debug!("nobody waits for the answer any more");
+        }
+        if changes {
+            self.clock.within(if self.node.ready().is_ok() { SETTLE } else { RETRY });
+        }
+    }
+
+    fn notice(&mut self, event: Event) {
+        log::debug!("kernel event={event:?}");
+        self.clock.after_burst();
+    }
+
+    fn read_manifests(&mut self) {
+        let files = self.manifests.read();
+        if self.catalogue.update(files) {
+            self.node.set_world(self.catalogue.world(), self.catalogue.refused(), &self.catalogue.kept());
+            self.clock.within(Duration::ZERO);
+        }
+    }
+
+    fn take_health(&mut self) {
+        let dead = self.health.dead_hops();
+        if dead != *self.node.dead_hops() {
+            self.node.set_dead_hops(dead);
+            self.clock.within(Duration::ZERO);
+        }
+    }
+
+    /// A socket that cannot be opened ends the daemon; a kernel that does not follow does not.
+    async fn reconcile(&mut self) -> anyhow::Result<()> {
+        let began = Instant::now();
+        let outcome = self.node.reconcile().await;
+        let (now, was) = (Instant::now(), self.clock.failed());
+        match &outcome {
+            Ok(()) => self.clock.succeeded(now),
+            Err(error) => {
+                let text = chain(error);
+                let again = self.clock.has_failed(now, &text);
+                if let Some(wait) = again {
+                    log::error!("reconcile failed, next try in {} ms error=\"{text}\"", wait.as_millis());
+                }
+            }
+        }
+        if outcome.is_ok() && was {
+            log::info!("reconcile succeeded again");
+        }
+        if let Some(skeleton) = self.node.skeleton() {
+            self.health.follow(skeleton, self.node.world());
+        }
+        self.take_health();
+        if outcome.is_ok() && self.server.is_none() {
+            let server = Server::open(&self.options.place.socket, self.asks.0.clone())?;
+            self.server = Some(server);
+            let (socket, took) = (self.options.place.socket.display(), began.elapsed().as_millis());
+            log::info!("ready node={} socket={socket} milliseconds={took}", self.options.node);
+        }
+        Ok(())
+    }
+}
+
+/// When the next reconcile is due.
+#[derive(Debug)]
+struct Clock {
+    due: Instant,
+    last: Option<Instant>,
+    retry: Duration,
+    failure: String,
+}
+
+impl Clock {
+    fn new(now: Instant) -> Self {
+        Self { due: now, last: None, retry: RETRY, failure: String::new() }
+    }
+
+    fn within(&mut self, time: Duration) {
+        self.due = self.due.min(Instant::now() + time);
+    }
+
+    /// At once, unless the last one is too short a time ago.
+    fn after_burst(&mut self) {
+        let earliest = self.last.map_or(self.due, |last| last + BURST);
+        self.due = self.due.min(earliest);
+    }
+
+    fn failed(&self) -> bool {
+        !self.failure.is_empty()
+    }
+
+    fn succeeded(&mut self, now: Instant) {
+        *self = Self { due: now + RESYNC, last: Some(now), ..Self::new(now) };
+    }
+
+    /// The time until the next try, if this failure is to be logged: another one, or a longer wait.
+    fn has_failed(&mut self, now: Instant, text: &str) -> Option<Duration> {
+        let news = self.failure != text || self.retry < RESYNC;
+        self.failure = text.to_owned();
+        let wait = self.retry;
+        self.retry = (wait * 2).min(RESYNC);
+        (self.due, self.last) = (now + wait, Some(now));
+        news.then_some(wait)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_repeated_at_growing_intervals_and_then_silently() {
+        let now = Instant::now();
+        let mut clock = Clock::new(now);
+        let waits: Vec<_> = (0..12).map(|_| clock.has_failed(now, "no").map(|w| w.as_millis())).collect();
+        assert_eq!(&waits[..3], [Some(100), Some(200), Some(400)]);
+        assert_eq!((waits[11], clock.due), (None, now + RESYNC));
+        clock.succeeded(now);
+        assert_eq!(clock.has_failed(now, "no"), Some(RETRY));
+    }
+
+    #[test]
+    fn the_first_event_is_served_at_once_and_a_burst_together() {
+        let now = Instant::now();
+        let mut clock = Clock::new(now);
+        clock.succeeded(now - RESYNC / 2);
+        clock.after_burst();
+        assert!(clock.due <= now);
+        clock.succeeded(now);
+        clock.after_burst();
+        assert_eq!(clock.due, now + BURST);
+    }
+}

@@ -161,11 +161,11 @@ async fn watch(probe: Probe, before: State, verdicts: mpsc::UnboundedSender<Verd
             Way::Neighbour => resolve(&probe, &mut neighbours).await,
             Way::Icmp { target, mark } => ping(&probe, *target, *mark).await,
         };
-        let answered = answered.unwrap_or_else(|error| {
+        let seen = answered.map(|answered| if answered { State::Alive } else { State::Dead }).unwrap_or_else(|error| {
             log::debug!("probe failed gateway={} error={}", probe.gateway, crate::node::chain(&error));
-            false
+            State::Dead
         });
-        if let Some(state) = streak.take(answered)
+        if let Some(state) = streak.take(seen)
             && verdicts.send(Verdict { probe: probe.clone(), state }).is_err()
         {
             return;
@@ -213,17 +213,15 @@ struct Streak {
 }
 
 impl Streak {
-    /// The new state, when it is another one.
-    fn take(&mut self, answered: bool) -> Option<State> {
-        self.failed = if answered { 0 } else { self.failed.saturating_add(1) };
-        let state = match answered {
-            true => State::Alive,
-            false if self.failed >= self.limit => State::Dead,
-            false => self.state,
-        };
-        let changed = state != self.state;
-        self.state = state;
-        changed.then_some(state)
+    /// The new state after this probe, when it is another one.
+    fn take(&mut self, seen: State) -> Option<State> {
+        self.failed = if seen == State::Alive { 0 } else { self.failed.saturating_add(1) };
+        let stays = seen == self.state || (seen == State::Dead && self.failed < self.limit);
+        if stays {
+            return None;
+        }
+        self.state = seen;
+        Some(seen)
     }
 }
 
@@ -234,10 +232,8 @@ mod tests {
     #[test]
     fn a_hop_dies_after_failures_in_a_row_and_lives_with_one_answer() {
         let mut streak = Streak { state: State::Alive, failed: 0, limit: 3 };
-        let seen: Vec<_> = [false, false, true, false, false, false, false, true, true]
-            .into_iter()
-            .map(|answered| streak.take(answered))
-            .collect();
+        let (no, yes) = (State::Dead, State::Alive);
+        let seen: Vec<_> = [no, no, yes, no, no, no, no, yes, yes].into_iter().map(|s| streak.take(s)).collect();
         let (dead, alive) = (Some(State::Dead), Some(State::Alive));
         assert_eq!(seen, [None, None, None, None, None, dead, None, alive, None]);
     }

@@ -99,8 +99,8 @@ impl<P: Platform> Node<P> {
     /// A node that knows what the last helper left on disk.
     pub(crate) fn new(settings: Settings, platform: P, store: Store) -> Result<Self, NodeError> {
         let Loaded { attachments, detached } = store.load()?;
-        let numbers = if store.knows_paths() { Numbering::Known } else { Numbering::Lost };
         let (allocation, departed, dead_hops) = (store.allocation()?, store.departed()?, store.dead_hops()?);
+        let numbers = if store.knows_paths() { Numbering::Known } else { Numbering::Lost };
         let held = |stored| Held { stored, member: Member::default() };
         Ok(Self {
             settings,
@@ -155,7 +155,10 @@ impl<P: Platform> Node<P> {
 
     /// Whether the last reconcile was verified, or why not.
     pub(crate) fn ready(&self) -> Result<(), &str> {
-        self.ready.as_ref().map(|()| ()).map_err(String::as_str)
+        match &self.ready {
+            Ok(()) => Ok(()),
+            Err(reason) => Err(reason),
+        }
     }
 
     /// The exits of the last reconcile, for next-hop health.

@@ -26,7 +26,7 @@ pub struct Fake {
     pub conntrack: Vec<ConntrackEntry>,
     /// Every step that was applied with success, in order.
     pub applied: Vec<Step>,
-    /// errno with which the next steps are refused, one each.
+    /// errno with which the next steps are refused, one each; 0 lets a step pass.
     pub refusals: Vec<i32>,
 }
 
@@ -40,8 +40,9 @@ impl Platform for Fake {
     }
 
     async fn apply(&mut self, step: &Step) -> Result<(), KernelError> {
-        if !self.refusals.is_empty() {
-            return Err(refusal(self.refusals.remove(0), "as the test wants"));
+        let errno = if self.refusals.is_empty() { 0 } else { self.refusals.remove(0) };
+        if errno != 0 {
+            return Err(refusal(errno, "as the test wants"));
         }
         self.take(step)?;
         self.applied.push(step.clone());

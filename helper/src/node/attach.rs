@@ -41,9 +41,7 @@ impl<P: Platform> Node<P> {
         let held = Held { stored: StoredAttachment { attachment, rules: rules.clone() }, member };
         self.store.save(&held.stored).map_err(|e| failure(CODE_IO, "attachment could not be written", &e))?;
         if let Err(error) = self.install(&key, held, mode).await {
-            if let Err(error) = self.detach(&key).await {
-                log::error!("attach could not be undone container={} error={}", key.container_id, chain(&error));
-            }
+            self.undo(&key).await;
             return Err(failure(CODE_IO, "kernel refused", &error));
         }
         let selected = !assignment.flows.is_empty();
@@ -71,6 +69,18 @@ impl<P: Platform> Node<P> {
             }
         }
         self.reconcile().await
+    }
+
+    /// Whatever cannot be undone in the kernel now has no owner any more and goes with the next reconcile.
+    async fn undo(&mut self, key: &AttachmentKey) {
+        if let Some(held) = self.attachments.remove(key)
+            && let Err(error) = self.clear(&held).await
+        {
+            log::error!("attach could not be undone container={} error={}", key.container_id, chain(&error));
+        }
+        if let Err(error) = self.store.remove(key) {
+            log::error!("attachment could not be removed error={}", chain(&error));
+        }
     }
 
     fn describe(&self, key: &AttachmentKey) -> String {

@@ -26,7 +26,10 @@ impl<P: Platform> Node<P> {
     /// reached stays.
     pub(crate) async fn reconcile(&mut self) -> Result<(), NodeError> {
         let outcome = self.settle().await;
-        self.ready = outcome.as_ref().map(|()| ()).map_err(|e| chain(e));
+        self.ready = match &outcome {
+            Ok(()) => Ok(()),
+            Err(error) => Err(chain(error)),
+        };
         self.tell();
         outcome
     }

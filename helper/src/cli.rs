@@ -181,9 +181,9 @@ impl Flags {
         let node = self.node.filter(|n| !n.is_empty());
         Ok(Command::Run(RunOptions {
             node: node.ok_or_else(|| missing("--node", "give the name this node has in its Node manifest"))?,
-            manifests: self
-                .manifests
-                .ok_or_else(|| missing("--manifests", "give a folder; the Kubernetes API is no source yet"))?,
+            manifests: self.manifests.ok_or_else(|| {
+                missing("--manifests", "give a folder; the Kubernetes API as source comes in a later release")
+            })?,
             cluster_cidrs: self.cluster_cidrs,
             steering: self.steering,
             rules_max: self.rules_max.unwrap_or(ids::RULES_MAX),

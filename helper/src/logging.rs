@@ -10,7 +10,7 @@ use simplelog::{ConfigBuilder, WriteLogger};
 
 /// Starts logging to the file, or to standard error.
 pub(crate) fn start(level: LevelFilter, file: Option<&Path>) -> anyhow::Result<()> {
-    let config = ConfigBuilder::new().set_time_format_rfc3339().build();
+    let config = ConfigBuilder::new().set_time_format_rfc3339().set_thread_level(LevelFilter::Off).build();
     match file {
         None => WriteLogger::init(level, config, LineWriter::new(std::io::stderr()))?,
         Some(path) => {

@@ -51,6 +51,24 @@ pub(crate) enum NodeError {
     Unsettled(String),
 }
 
+/// What to do about a failed reconcile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Disposition {
+    /// The same again, soon.
+    RetrySoon,
+    /// Somebody has to write something else first.
+    WaitForChange,
+}
+
+impl NodeError {
+    pub(crate) fn disposition(&self) -> Disposition {
+        match self {
+            Self::ClusterUnknown => Disposition::WaitForChange,
+            Self::Kernel(_) | Self::Store(_) | Self::Unsettled(_) => Disposition::RetrySoon,
+        }
+    }
+}
+
 /// An attachment with what it adds to the kernel.
 #[derive(Clone, Debug)]
 pub(super) struct Held {

@@ -16,7 +16,7 @@ use crate::catalogue::Catalogue;
 use crate::cli::RunOptions;
 use crate::folder::Manifests;
 use crate::health::Health;
-use crate::node::{Node, Settings, chain};
+use crate::node::{Disposition, Node, NodeError, Settings, chain};
 use crate::server::{Ask, Server};
 use crate::store::Store;
 use crate::{lock, logging};
@@ -71,11 +71,13 @@ struct Daemon {
     asks: (mpsc::Sender<Ask>, mpsc::Receiver<Ask>),
     server: Option<Server>,
     clock: Clock,
+    began: Instant,
 }
 
 impl Daemon {
     /// Listens first, reads then: nothing that changes in between is missed.
     fn start(options: &RunOptions) -> anyhow::Result<Self> {
+        let began = Instant::now();
         let place = &options.place;
         let store = Store::open(&place.state_dir, &place.data_dir)?;
         let linux = Linux::open(place.numbers, place.state_dir.join("sysctl.json"))?;
@@ -101,6 +103,7 @@ impl Daemon {
             asks: mpsc::channel(QUEUE),
             server: None,
             clock: Clock::new(Instant::now()),
+            began,
         })
     }
 
@@ -155,30 +158,18 @@ impl Daemon {
 
     /// A socket that cannot be opened ends the daemon; a kernel that does not follow does not.
     async fn reconcile(&mut self) -> anyhow::Result<()> {
-        let began = Instant::now();
         let outcome = self.node.reconcile().await;
-        let (now, was) = (Instant::now(), self.clock.failed());
         match &outcome {
-            Ok(()) => self.clock.succeeded(now),
-            Err(error) => {
-                let text = chain(error);
-                let again = self.clock.has_failed(now, &text);
-                if let Some(wait) = again {
-                    log::error!("reconcile failed, next try in {} ms error=\"{text}\"", wait.as_millis());
-                }
-            }
-        }
-        if outcome.is_ok() && was {
-            log::info!("reconcile succeeded again");
+            Ok(()) => self.clock.succeeded(Instant::now()),
+            Err(error) => self.clock.has_failed(Instant::now(), error),
         }
         if let Some(skeleton) = self.node.skeleton() {
             self.health.follow(skeleton, self.node.world());
         }
         self.take_health();
         if outcome.is_ok() && self.server.is_none() {
-            let server = Server::open(&self.options.place.socket, self.asks.0.clone())?;
-            self.server = Some(server);
-            let (socket, took) = (self.options.place.socket.display(), began.elapsed().as_millis());
+            self.server = Some(Server::open(&self.options.place.socket, self.asks.0.clone())?);
+            let (socket, took) = (self.options.place.socket.display(), self.began.elapsed().as_millis());
             log::info!("ready node={} socket={socket} milliseconds={took}", self.options.node);
         }
         Ok(())
@@ -209,22 +200,29 @@ impl Clock {
         self.due = self.due.min(earliest);
     }
 
-    fn failed(&self) -> bool {
-        !self.failure.is_empty()
-    }
-
     fn succeeded(&mut self, now: Instant) {
+        if !self.failure.is_empty() {
+            log::info!("reconcile succeeded again");
+        }
         *self = Self { due: now + RESYNC, last: Some(now), ..Self::new(now) };
     }
 
-    /// The time until the next try, if this failure is to be logged: another one, or a longer wait.
-    fn has_failed(&mut self, now: Instant, text: &str) -> Option<Duration> {
-        let news = self.failure != text || self.retry < RESYNC;
-        self.failure = text.to_owned();
-        let wait = self.retry;
-        self.retry = (wait * 2).min(RESYNC);
-        (self.due, self.last) = (now + wait, Some(now));
-        news.then_some(wait)
+    fn has_failed(&mut self, now: Instant, error: &NodeError) {
+        let text = chain(error);
+        if error.disposition() == Disposition::WaitForChange {
+            self.retry = RESYNC;
+        }
+        if self.is_news(&text) {
+            log::error!("reconcile failed, next try in {} ms error=\"{text}\"", self.retry.as_millis());
+        }
+        self.failure = text;
+        (self.due, self.last) = (now + self.retry, Some(now));
+        self.retry = (self.retry * 2).min(RESYNC);
+    }
+
+    /// Another failure than before, or a longer wait.
+    fn is_news(&self, text: &str) -> bool {
+        self.failure != text || self.retry < RESYNC
     }
 }
 
@@ -236,11 +234,24 @@ mod tests {
     fn a_failure_is_repeated_at_growing_intervals_and_then_silently() {
         let now = Instant::now();
         let mut clock = Clock::new(now);
-        let waits: Vec<_> = (0..12).map(|_| clock.has_failed(now, "no").map(|w| w.as_millis())).collect();
-        assert_eq!(&waits[..3], [Some(100), Some(200), Some(400)]);
-        assert_eq!((waits[11], clock.due), (None, now + RESYNC));
+        let mut fail = || {
+            let news = clock.is_news("the kernel still differs after a reconcile: x");
+            clock.has_failed(now, &NodeError::Unsettled("x".to_owned()));
+            ((clock.due - now).as_millis(), news)
+        };
+        let waits: Vec<_> = (0..12).map(|_| fail()).collect();
+        assert_eq!(&waits[..3], [(100, true), (200, true), (400, true)]);
+        assert_eq!(waits[11], (RESYNC.as_millis(), false));
         clock.succeeded(now);
-        assert_eq!(clock.has_failed(now, "no"), Some(RETRY));
+        assert!(clock.is_news("the kernel still differs after a reconcile: x"));
+    }
+
+    #[test]
+    fn what_only_a_change_can_mend_is_not_tried_again_soon() {
+        let now = Instant::now();
+        let mut clock = Clock::new(now);
+        clock.has_failed(now, &NodeError::ClusterUnknown);
+        assert_eq!(clock.due, now + RESYNC);
     }
 
     #[test]

@@ -141,7 +141,7 @@ impl<P: Platform> Node<P> {
         let forget = Step::PurgeConntrack(self.forget.clone());
         let purge = (!self.forget.is_empty()).then_some(&forget);
         for step in before.iter().chain(purge).chain(after.iter().filter(|s| !is_purge(s))) {
-            log::debug!("apply step={step:?}");
+            log::debug!("apply step=\"{}\"", brief(step));
             self.platform.apply(step).await?;
         }
         Ok(())

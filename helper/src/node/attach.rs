@@ -10,7 +10,7 @@ use sortie_core::desired::{Member, PerPodRules};
 use sortie_core::model::{Attachment, ObjectName, Reason, Rejection};
 use sortie_core::plan;
 use sortie_core::selection::{Assignment, select};
-use sortie_core::state::Rule;
+use sortie_core::state::{ConntrackFilter, Rule, Step};
 use sortie_ipc::{AttachmentKey, Failure, Reply, StoredAttachment};
 use sortie_kernel::Platform;
 
@@ -129,7 +129,7 @@ impl<P: Platform> Node<P> {
         for held in gone {
             self.clear(&held).await?;
         }
-        Ok(())
+        self.forget_flows_of(addresses).await
     }
 
     /// DEL: whatever happened before, nothing of the attachment is left.
@@ -164,9 +164,24 @@ impl<P: Platform> Node<P> {
         Ok(())
     }
 
+    /// To find flows takes a walk over the whole table of the machine. Those of a pod that selected nothing
+    /// may wait for the next reconcile, unless the address is used again before.
     async fn clear(&mut self, held: &Held) -> Result<(), NodeError> {
-        let steps = plan::detach(&self.believed, &held.member, &held.stored.attachment.addresses);
+        let addresses = &held.stored.attachment.addresses;
+        if held.member.elements.is_empty() {
+            self.forget.extend(addresses.iter().copied().map(ConntrackFilter::Address));
+            return Ok(());
+        }
+        let steps = plan::detach(&self.believed, &held.member, addresses);
         self.carry_out(&steps).await
+    }
+
+    async fn forget_flows_of(&mut self, addresses: &[IpAddr]) -> Result<(), NodeError> {
+        let concerns = |f: &ConntrackFilter| matches!(f, ConntrackFilter::Address(a) if addresses.contains(a));
+        let (now, later) = std::mem::take(&mut self.forget).into_iter().partition(concerns);
+        self.forget = later;
+        let now: Vec<ConntrackFilter> = now;
+        if now.is_empty() { Ok(()) } else { self.carry_out(&[Step::PurgeConntrack(now)]).await }
     }
 
     pub(super) async fn gc(&mut self, network: &str, valid: &[AttachmentKey]) -> Result<Reply, Failure> {

@@ -178,3 +178,18 @@ fn gc_removes_what_is_not_valid_and_spares_other_networks() {
     assert_eq!(stage.ask(gc), Reply::Done);
     assert_eq!(stage.node.attachments.keys().map(|k| k.container_id.as_str()).collect::<Vec<_>>(), ["c2", "c3"]);
 }
+
+#[test]
+fn flows_of_a_pod_that_selected_nothing_are_forgotten_soon_or_before_the_address_is_used_again() {
+    let mut stage = Stage::ready(settings());
+    for (container, address) in [("c1", "10.244.1.7"), ("c2", "10.244.1.8")] {
+        stage.attach(attachment(container, address));
+        stage.ask(Request::Detach(key(container)));
+    }
+    stage.node.platform.conntrack = vec![flow("10.244.1.7", 0), flow("10.244.1.8", 0)];
+    stage.attach(attachment("c3", "10.244.1.8"));
+    assert_eq!(stage.node.platform.conntrack, [flow("10.244.1.7", 0)]);
+    stage.node.platform.conntrack.push(flow("10.244.1.8", 0));
+    stage.reconcile();
+    assert_eq!(stage.node.platform.conntrack, [flow("10.244.1.8", 0)]);
+}

@@ -12,6 +12,7 @@ mod lock;
 mod logging;
 mod node;
 mod run;
+mod runtime_cache;
 mod server;
 mod status;
 mod store;

@@ -6,6 +6,7 @@
 mod attach;
 mod check;
 mod reconcile;
+mod recover;
 mod report;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -14,6 +15,7 @@ pub(crate) use reconcile::brief;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use ipnetwork::IpNetwork;
 use sortie_core::allocation::Allocation;
@@ -36,6 +38,8 @@ pub(crate) struct Settings {
     pub(crate) cluster_cidrs: Vec<IpNetwork>,
     pub(crate) steering: Steering,
     pub(crate) rules_max: usize,
+    /// The container runtime's result cache.
+    pub(crate) runtime_cache: PathBuf,
 }
 
 /// Why a reconcile did not succeed.
@@ -95,6 +99,8 @@ pub(crate) struct Node<P> {
     departed: Departed,
     /// What the plugin detached alone, until its flows are forgotten.
     detached: Vec<Detached>,
+    /// Attachments whose files could not be read.
+    lost: Vec<AttachmentKey>,
     /// Flows that the next successful reconcile will have forgotten.
     forget: Vec<ConntrackFilter>,
     skeleton: Option<Skeleton>,
@@ -116,7 +122,7 @@ enum Numbering {
 impl<P: Platform> Node<P> {
     /// A node that knows what the last helper left on disk.
     pub(crate) fn new(settings: Settings, platform: P, store: Store) -> Result<Self, NodeError> {
-        let Loaded { attachments, detached } = store.load()?;
+        let Loaded { attachments, detached, lost } = store.load()?;
         let (allocation, departed, dead_hops) = (store.allocation()?, store.departed()?, store.dead_hops()?);
         let numbers = if store.knows_paths() { Numbering::Known } else { Numbering::Lost };
         let held = |stored| Held { stored, member: Member::default() };
@@ -134,6 +140,7 @@ impl<P: Platform> Node<P> {
             departed,
             forget: left_behind(&detached, &attachments),
             detached,
+            lost,
             attachments: attachments.into_iter().map(|(k, s)| (k, held(s))).collect(),
             skeleton: None,
             mode: PerPodRules::Absent,

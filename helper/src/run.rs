@@ -19,7 +19,7 @@ use crate::health::Health;
 use crate::node::{Disposition, Node, NodeError, Settings, chain};
 use crate::server::{Ask, Server};
 use crate::store::Store;
-use crate::{lock, logging};
+use crate::{lock, logging, runtime_cache};
 
 /// Longest time without a reconcile.
 const RESYNC: Duration = Duration::from_secs(30);
@@ -89,6 +89,7 @@ impl Daemon {
             cluster_cidrs: options.cluster_cidrs.clone(),
             steering: options.steering,
             rules_max: options.rules_max,
+            runtime_cache: runtime_cache::DEFAULT.into(),
         };
         let node = Node::new(settings, linux, store)?;
         let (catalogue, health) = (Catalogue::remembering(node.kept()?), Health::new(node.dead_hops().clone()));

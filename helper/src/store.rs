@@ -46,6 +46,8 @@ pub(crate) struct Loaded {
     pub(crate) attachments: BTreeMap<AttachmentKey, StoredAttachment>,
     /// Detached by the plugin while no helper ran; to be finished.
     pub(crate) detached: Vec<Detached>,
+    /// In force, but unreadable.
+    pub(crate) lost: Vec<AttachmentKey>,
 }
 
 /// An attachment that the plugin detached alone.
@@ -102,7 +104,10 @@ impl Store {
             if !gone && !name.ends_with(".json") {
                 continue;
             }
-            let Some(stored) = read::<StoredAttachment>(&path)? else { continue };
+            let Some(stored) = read::<StoredAttachment>(&path)? else {
+                loaded.lost.extend(key_of(&name));
+                continue;
+            };
             if gone {
                 loaded.detached.push(Detached { stored, path });
             } else {
@@ -183,6 +188,12 @@ impl Store {
         }
         replace(&self.interest, text.as_bytes())
     }
+}
+
+/// The key in an attachment's file name, for devices without a dash in their name.
+fn key_of(file: &str) -> Option<AttachmentKey> {
+    let (container, interface) = file.strip_suffix(".json")?.rsplit_once('-')?;
+    Some(AttachmentKey { container_id: container.to_owned(), interface: interface.to_owned() })
 }
 
 /// Absent is success.

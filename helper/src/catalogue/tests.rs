@@ -1,7 +1,7 @@
 use super::*;
 
 fn namespace(name: &str, label: &str) -> String {
-    format!("apiVersion: v1\nkind: Namespace\nmetadata:\n  name: {name}\n  labels: {{v: {label}}}\n")
+    format!("apiVersion: v1\nkind: Namespace\nmetadata:\n  name: {name}\n  labels: {{v: \"{label}\"}}\n")
 }
 
 /// A document whose key can be read and whose content is refused.

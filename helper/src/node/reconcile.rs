@@ -46,6 +46,9 @@ impl<P: Platform> Node<P> {
             self.forget.extend(next.switched_from(before));
         }
         self.adopt();
+        if self.skeleton.is_none() {
+            self.recover().await?;
+        }
         self.remember(&next);
         let mode = next.mode(self.members(), self.settings.steering, self.settings.rules_max);
         let desired = next.compose(self.members(), mode);

@@ -102,6 +102,7 @@ pub(super) fn settings() -> Settings {
         cluster_cidrs: Vec::new(),
         steering: Steering::Auto,
         rules_max: 16,
+        runtime_cache: PathBuf::from("/nonexistent"),
     }
 }
 

@@ -178,3 +178,47 @@ fn namespaces_of_interest_are_on_disk() {
     let stage = Stage::ready(settings());
     assert_eq!(fs::read_to_string(stage.dir.path().join("interest")).unwrap(), "telco\n");
 }
+
+/// Spoils the attachment's file and starts another helper with this runtime cache.
+fn spoil(mut stage: Stage, cache: &std::path::Path) -> Stage {
+    stage.attach(selected("c1", "10.244.1.7"));
+    stage.reconcile();
+    fs::write(stage.dir.path().join("attachments/c1-eth0.json"), "{").unwrap();
+    stage.node.settings.runtime_cache = cache.to_owned();
+    let mut stage = stage.restart();
+    stage.reconcile();
+    stage
+}
+
+#[test]
+fn a_spoilt_attachment_is_rebuilt_from_the_runtimes_cache() {
+    let cache = tempfile::tempdir().unwrap();
+    // {"plugins":[{"type":"sortie"}]}
+    let entry = serde_json::json!({
+        "containerId": "c1", "ifName": "eth0", "networkName": "net",
+        "config": "eyJwbHVnaW5zIjpbeyJ0eXBlIjoic29ydGllIn1dfQ==",
+        "cniArgs": [["K8S_POD_NAMESPACE", "telco"], ["K8S_POD_NAME", "c1"]],
+        "result": {"ips": [{"address": "10.244.1.7/24"}]},
+    });
+    fs::write(cache.path().join("net-c1-eth0"), entry.to_string()).unwrap();
+    let before = Stage::ready(settings());
+    let mut stage = spoil(before, cache.path());
+    assert_eq!(stage.drift("c1"), Vec::<String>::new());
+    assert!(stage.file_exists("attachments/c1-eth0.json"));
+    let routes = |s: &Stage| s.node.platform.state.rules.iter().filter(|r| r.table == 10_000).count();
+    assert!(routes(&stage) > 2, "the pod's own rule is still there");
+}
+
+#[test]
+fn a_spoilt_attachment_that_nobody_remembers_is_closed_until_it_is_detached() {
+    let mut stage = spoil(Stage::ready(settings()), std::path::Path::new("/nonexistent"));
+    for _ in 0..2 {
+        assert_eq!(stage.pods().len(), 1);
+        assert!(stage.node.platform.state.rules.iter().all(|r| r.from.is_none() || r.table == 11_063));
+        stage = stage.restart();
+        stage.reconcile();
+    }
+    assert_eq!(stage.ask(Request::Detach(key("c1"))), Reply::Done);
+    stage.reconcile();
+    assert_eq!(stage.pods(), Vec::<String>::new());
+}

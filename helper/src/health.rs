@@ -33,7 +33,7 @@ struct Probe {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Way {
     Neighbour,
-    /// With the packet mark of the exit, so that a target behind the gateway is asked through it.
+    /// A target behind the gateway is asked with the packet mark of the exit, whose table knows the way.
     Icmp {
         target: IpAddr,
         mark: Option<u32>,
@@ -131,20 +131,21 @@ fn probes(skeleton: &Skeleton, world: &World) -> BTreeSet<Probe> {
     let hops = wishes.flat_map(|(exit, wish)| exit.hops.iter().map(move |hop| (exit, wish, hop)));
     hops.filter_map(|(exit, wish, (hop, state))| {
         let mark = skeleton.numbers.packet_mark.place(u32::from(exit.number));
-        probe(wish, hop, state, mark)
+        let is_near = |target| exit.connected.iter().any(|(network, _)| network.contains(target));
+        probe(wish, hop, state, |target| (!is_near(target)).then_some(mark))
     })
     .collect()
 }
 
 /// A next hop whose device is missing or down is not asked.
-fn probe(wish: &Wish, hop: &NextHop, state: &HopState, mark: u32) -> Option<Probe> {
+fn probe(wish: &Wish, hop: &NextHop, state: &HopState, mark: impl Fn(IpAddr) -> Option<u32>) -> Option<Probe> {
     let (HopState::Usable(device) | HopState::Unreachable(device)) = state else { return None };
     let gateway = hop.gateway?;
     let target = wish.target.filter(|t| t.is_ipv4() == gateway.is_ipv4()).unwrap_or(gateway);
     let way = match wish.mode {
         HealthMode::None => return None,
         HealthMode::Neighbour => Way::Neighbour,
-        HealthMode::Icmp => Way::Icmp { target, mark: (target != gateway).then_some(mark) },
+        HealthMode::Icmp => Way::Icmp { target, mark: mark(target).filter(|_| target != gateway) },
     };
     let every = Duration::from_millis(u64::from(wish.interval_milliseconds));
     Some(Probe { device: device.clone(), gateway, way, every, failures: wish.failures })
@@ -247,20 +248,20 @@ mod tests {
         let device = DeviceName("eth1".to_owned());
         let hop = NextHop { gateway: "192.0.2.1".parse().ok(), device: None, weight: 1, backup: false };
         let up = HopState::Usable(device.clone());
-        let ask = |wish: &Wish, state: &HopState| probe(wish, &hop, state, 0x100).map(|p| p.way);
+        let ask = |wish: &Wish, state: &HopState| probe(wish, &hop, state, |_| Some(0x100)).map(|p| p.way);
         assert_eq!(ask(&wish(HealthMode::Neighbour, None), &up), Some(Way::Neighbour));
         assert_eq!(ask(&wish(HealthMode::Neighbour, None), &HopState::DeviceDown(device)), None);
         assert_eq!(ask(&wish(HealthMode::Neighbour, None), &HopState::DeviceMissing), None);
         assert_eq!(ask(&wish(HealthMode::None, None), &up), None);
         let on_link = NextHop { gateway: None, ..hop.clone() };
-        assert_eq!(probe(&wish(HealthMode::Icmp, None), &on_link, &up, 0x100), None);
+        assert_eq!(probe(&wish(HealthMode::Icmp, None), &on_link, &up, |_| None), None);
     }
 
     #[test]
     fn a_target_behind_the_gateway_is_asked_with_the_exits_mark() {
         let hop = NextHop { gateway: "192.0.2.1".parse().ok(), device: None, weight: 1, backup: false };
         let up = HopState::Usable(DeviceName("eth1".to_owned()));
-        let way = |target| probe(&wish(HealthMode::Icmp, target), &hop, &up, 0x100).unwrap().way;
+        let way = |target| probe(&wish(HealthMode::Icmp, target), &hop, &up, |_| Some(0x100)).unwrap().way;
         let gateway = hop.gateway.unwrap();
         assert_eq!(way(None), Way::Icmp { target: gateway, mark: None });
         assert_eq!(way(Some("2001:db8::1")), Way::Icmp { target: gateway, mark: None });

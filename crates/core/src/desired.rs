@@ -10,6 +10,7 @@
 mod chains;
 mod exits;
 mod members;
+mod probes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

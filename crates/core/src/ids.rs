@@ -45,6 +45,8 @@ pub const CT_MARK: u32 = 0x000f_ff00;
 pub const NFT_TABLE: &str = "sortie";
 /// Metric of the `unreachable` default that ends every exit table.
 pub const METRIC_LAST: u32 = u32::MAX;
+/// Metric of the first next hop's route to a health target; above the default metric of IPv6, 1024.
+pub const METRIC_PROBE: u32 = 2000;
 /// Default per-node limit of per-pod rules per family under `--steering auto`.
 pub const RULES_MAX: usize = 16;
 

@@ -5,10 +5,10 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
-use super::{Inputs, host_prefix};
+use super::{Inputs, host_prefix, probes};
 use crate::ids::{EXIT_NONE, METRIC_LAST, Numbers, PRIORITY_EXIT, TABLE_NONE};
 use crate::model::{
-    DeviceName, Family, Kind, LabelSelector, NextHop, ObjectKey, ObjectName, Reason, ServiceOutboundRoute,
+    DeviceName, Family, HealthMode, Kind, LabelSelector, NextHop, ObjectKey, ObjectName, Reason, ServiceOutboundRoute,
     WhenUnavailable,
 };
 use crate::selection::Condition;
@@ -34,6 +34,8 @@ pub struct Exit {
     pub lanes: BTreeMap<Family, Lane>,
     /// Route MTU.
     pub mtu: Option<u32>,
+    /// Who is asked by ICMP instead of the gateway.
+    pub target: Option<IpAddr>,
     /// Whether the node may be an exit at all.
     pub node_matches: NodeMatch,
 }
@@ -95,6 +97,7 @@ fn exit(inputs: &Inputs<'_>, route: &ServiceOutboundRoute) -> Option<Exit> {
         hops,
         lanes,
         mtu: route.mtu,
+        target: route.health.target.filter(|_| route.health.mode == HealthMode::Icmp),
         node_matches,
     })
 }
@@ -300,7 +303,7 @@ fn ways(exit: &Exit, cluster: &[IpNetwork]) -> Vec<Route> {
         .map(|(network, device)| route(*network, vec![Hop { device: device.clone(), gateway: None, weight: 1 }], None));
     let defaults =
         everything().filter_map(|network| open(Family::of_network(network)).map(|hops| route(network, hops, exit.mtu)));
-    direct.chain(defaults).collect()
+    direct.chain(defaults).chain(probes::ways(exit)).collect()
 }
 
 /// `0.0.0.0/0` and `::/0`.

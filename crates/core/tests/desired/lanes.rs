@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use sortie_core::desired::Lane;
-use sortie_core::model::{DeviceName, Family, LabelSelector, NextHop, Reason, ServiceOutboundRoute, WhenUnavailable};
+use sortie_core::desired::{Lane, PerPodRules};
+use sortie_core::model::{
+    DeviceName, Family, Health, HealthMode, LabelSelector, NextHop, Reason, ServiceOutboundRoute, WhenUnavailable,
+};
 use sortie_core::state::RouteKind;
 
 use crate::fixture::{built, hop, node, signalling};
@@ -95,4 +97,26 @@ fn a_switch_to_the_main_table_forgets_the_flows_of_the_route() {
     let after = built(&(world, broken));
     assert_eq!(after.switched_from(&before).len(), 2);
     assert!(after.switched_from(&after).is_empty());
+}
+
+#[test]
+fn a_next_hop_that_is_not_used_keeps_a_way_to_the_target_behind_it() {
+    let target = "198.51.100.1/32".parse().unwrap();
+    let health = |target: &str| Health { mode: HealthMode::Icmp, target: target.parse().ok(), ..signalling().health };
+    let ways = |health: Health, dead: &[&str]| {
+        let (world, mut facts) = node(ServiceOutboundRoute { health, ..with_backup() });
+        facts.dead_hops = dead.iter().map(|g| (DeviceName("eth1".into()), g.parse().unwrap())).collect();
+        let state = built(&(world, facts)).compose([].iter(), PerPodRules::Absent).state;
+        let ours = state.routes.into_iter().filter(|r| r.destination == target);
+        ours.map(|r| match r.kind {
+            RouteKind::Unicast { hops, .. } => (r.metric, hops.len()),
+            other => panic!("{other:?}"),
+        })
+        .collect::<Vec<_>>()
+    };
+    let all = ["172.16.1.1", "172.16.1.2", "172.16.1.3"];
+    assert_eq!(ways(health("198.51.100.1"), &[]), [(0, 2), (2002, 1)]);
+    assert_eq!(ways(health("198.51.100.1"), &all[..1]), [(0, 1), (2000, 1), (2002, 1)]);
+    assert_eq!(ways(health("198.51.100.1"), &all), [(2000, 1), (2001, 1), (2002, 1)]);
+    assert_eq!(ways(health("172.16.1.9"), &all), []);
 }

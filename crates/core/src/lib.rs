@@ -17,6 +17,7 @@ pub mod manifest;
 pub mod model;
 pub mod nft;
 pub mod plan;
+mod reader;
 pub mod selection;
 pub mod state;
 pub mod world;

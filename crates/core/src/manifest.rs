@@ -3,7 +3,25 @@
 //! Guarantees: every document is judged by itself; a refused one says file, line and field, and its key
 //! if it has a readable one, so that its last good state can be kept. Leaves out: reading files.
 
-use crate::model::{Object, ObjectKey, Rejection};
+mod identity;
+mod list;
+mod meta;
+mod node;
+mod pod;
+mod policy;
+mod pool;
+mod route;
+mod service;
+mod split;
+mod yaml;
+
+use std::collections::BTreeSet;
+
+use crate::model::{Kind, Namespace, Object, ObjectKey, Rejection};
+use crate::reader::{Fault, Field, Read};
+use identity::Identity;
+use list::Item;
+use split::Chunk;
 
 /// One document of a manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +37,85 @@ pub struct Document {
 /// All documents of one file, kinds we do not read left out.
 #[must_use]
 pub fn parse(file: &str, text: &str) -> Vec<Document> {
-    let _ = (file, text);
-    Vec::new()
+    let mut documents: Vec<Document> = split::chunks(text).flat_map(|chunk| read(file, &chunk)).collect();
+    refuse_duplicates(file, &mut documents);
+    documents
 }
+
+/// What we know of a document before it is judged.
+struct Place<'a> {
+    file: &'a str,
+    line: usize,
+}
+
+impl Place<'_> {
+    fn refused(&self, key: Option<ObjectKey>, fault: Fault) -> Document {
+        let object = match &key {
+            Some(key) => format!("{}:{} {key}", self.file, self.line),
+            None => format!("{}:{}", self.file, self.line),
+        };
+        Document { line: self.line, key, object: Err(fault.of(&object)) }
+    }
+}
+
+fn read(file: &str, chunk: &Chunk<'_>) -> Vec<Document> {
+    match yaml::read(chunk) {
+        Ok(json) => {
+            let place = Place { file, line: chunk.start };
+            list::items(json).iter().filter_map(|item| judge(&place, item)).collect()
+        }
+        Err(error) => {
+            let place = Place { file, line: error.line };
+            vec![Document { line: chunk.start, ..place.refused(None, error.fault) }]
+        }
+    }
+}
+
+fn judge(place: &Place<'_>, item: &Item) -> Option<Document> {
+    let field = Field::new(&item.json, item.path.as_str());
+    if identity::listed(&item.json).is_some() {
+        let items = field.get("items")?;
+        return Some(place.refused(None, items.fault("is not a list", "write a list of objects")));
+    }
+    match identity::identity(&field) {
+        Identity::Foreign => None,
+        Identity::Refused(key, fault) => Some(place.refused(key, fault)),
+        Identity::Ours(key) => Some(match object(&key, &field) {
+            Ok(object) => Document { line: place.line, key: Some(key), object: Ok(object) },
+            Err(fault) => place.refused(Some(key), fault),
+        }),
+    }
+}
+
+fn object(key: &ObjectKey, field: &Field<'_>) -> Read<Object> {
+    match key.kind {
+        Kind::Node => node::node(key, field).map(Object::Node),
+        Kind::Namespace => namespace(key, field).map(Object::Namespace),
+        Kind::Pod => pod::pod(key, field).map(Object::Pod),
+        Kind::Service => service::service(key, field).map(Object::Service),
+        Kind::ServiceOutboundRoute => route::route(key, field).map(Object::Route),
+        Kind::EgressPolicy => policy::policy(key, field).map(Object::Policy),
+        Kind::AddressPool => pool::pool(key, field).map(Object::Pool),
+    }
+}
+
+fn namespace(key: &ObjectKey, field: &Field<'_>) -> Read<Namespace> {
+    let meta = meta::meta(field)?;
+    let egress = meta::egress(&meta, field)?;
+    Ok(Namespace { name: key.name.name.clone(), meta, egress })
+}
+
+/// The first of two documents with one identity stays.
+fn refuse_duplicates(file: &str, documents: &mut [Document]) {
+    let mut seen = BTreeSet::new();
+    for document in documents {
+        let Some(key) = document.key.clone() else { continue };
+        if !seen.insert(key.clone()) && document.object.is_ok() {
+            let fault = Fault::invalid("metadata.name", "is defined earlier in the same file", "remove one of the two");
+            *document = Place { file, line: document.line }.refused(Some(key), fault);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,7 @@
 pub mod allocation;
 pub mod annotation;
 pub mod apply;
+pub mod cni;
 pub mod desired;
 pub mod ids;
 pub mod manifest;

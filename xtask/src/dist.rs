@@ -10,8 +10,8 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 
 use crate::command::Tool;
-use crate::progress;
 use crate::setup::STATIC_TARGET;
+use crate::{programs, progress};
 
 /// `dist`.
 pub(crate) fn run(root: &Path, _: &[String]) -> Result<()> {
@@ -19,15 +19,16 @@ pub(crate) fn run(root: &Path, _: &[String]) -> Result<()> {
     build(root, &["--package", "sortie", "--target", STATIC_TARGET])?;
     progress::line("==> helper");
     build(root, &["--package", "sortie-helper"])?;
-    let plugin = root.join("target").join(STATIC_TARGET).join("release/sortie");
-    let beside = root.join("target/release/sortie");
+    let target = programs::target(root);
+    let plugin = target.join(STATIC_TARGET).join("release/sortie");
+    let beside = target.join("release/sortie");
     let file = std::fs::read(&plugin).with_context(|| format!("cannot read {}", plugin.display()))?;
     if elf::interpreter(&file)? {
         bail!("{} asks for a dynamic loader", plugin.display());
     }
     std::fs::copy(&plugin, &beside).with_context(|| format!("cannot write {}", beside.display()))?;
     size(&beside)?;
-    size(&root.join("target/release/sortie-helper"))
+    size(&target.join("release/sortie-helper"))
 }
 
 fn build(root: &Path, what: &[&str]) -> Result<()> {

@@ -22,7 +22,7 @@ const MAY_NEED: &[(&str, &[&str])] = &[
     ("sortie-helper", &["sortie-core", "sortie-ipc", "sortie-kernel"]),
     ("sortie-testkit", &["sortie-ipc"]),
     ("sortie-tests", &["sortie-ipc", "sortie-testkit"]),
-    ("xtask", &["sortie-core", "sortie-testkit"]),
+    ("xtask", &["sortie-core"]),
 ];
 
 /// Crates that reach a file, a socket or a clock of their own accord.

@@ -3,7 +3,7 @@
 //! Guarantees: the plugin and the helper are each built alone, so that neither gets features the other needs.
 //! Leaves out: what the programs do.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
@@ -19,11 +19,10 @@ pub(crate) fn debug(root: &Path, _: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// `tools`.
-pub(crate) fn tools(root: &Path, _: &[String]) -> Result<()> {
-    Tool::new("cargo", root)
-        .arguments(&["run", "--quiet", "--locked", "--package", "sortie-testkit", "--bin", "tools"])
-        .run()
+/// `tools`: all of them, or the groups named.
+pub(crate) fn tools(root: &Path, groups: &[String]) -> Result<()> {
+    let build = ["run", "--quiet", "--locked", "--package", "sortie-testkit", "--bin", "tools", "--"];
+    Tool::new("cargo", root).arguments(&build).arguments(groups).run()
 }
 
 /// `demo`.
@@ -45,9 +44,14 @@ fn prepare(root: &Path) -> Result<()> {
     progress::line("==> what this machine lacks");
     setup::run(root, &[])?;
     progress::line("==> programs of the CNI project");
-    tools(root, &[])
+    tools(root, &["cni".to_owned()])
 }
 
 fn program(root: &Path, name: &str, arguments: &[String]) -> Result<()> {
-    Tool::new(root.join("target/debug").join(name), root).arguments(arguments).run()
+    Tool::new(target(root).join("debug").join(name), root).arguments(arguments).run()
+}
+
+/// Folder of cargo's results.
+pub(crate) fn target(root: &Path) -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from)
 }

@@ -80,7 +80,7 @@ impl Daemon {
         let began = Instant::now();
         let place = &options.place;
         let store = Store::open(&place.state_dir, &place.data_dir)?;
-        let linux = Linux::open(place.numbers, place.state_dir.join("sysctl.json"))?;
+        let linux = Linux::open(place.numbers, store.saved_values()?)?;
         let events = Events::open(linux.own(), place.numbers)?;
         let manifests = Manifests::watch(&options.manifests)?;
         let settings = Settings {

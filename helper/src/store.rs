@@ -73,6 +73,7 @@ pub(crate) struct Store {
     departed: PathBuf,
     dead_hops: PathBuf,
     world: PathBuf,
+    sysctl: PathBuf,
 }
 
 impl Store {
@@ -89,7 +90,14 @@ impl Store {
             departed: state_dir.join("departed.json"),
             dead_hops: state_dir.join("dead-hops.json"),
             world: data_dir.join("world.json"),
+            sysctl: state_dir.join("sysctl.json"),
         })
+    }
+
+    /// The file in which the kernel's old values are kept; a corrupt one is moved aside.
+    pub(crate) fn saved_values(&self) -> Result<&Path, StoreError> {
+        read::<BTreeMap<String, String>>(&self.sysctl)?;
+        Ok(&self.sysctl)
     }
 
     /// Everything that was attached when the last helper stopped.
@@ -134,9 +142,9 @@ impl Store {
 
     /// Numbers of the last helper; tables survive a reboot, exits and paths do not.
     pub(crate) fn allocation(&self) -> Result<Allocation, StoreError> {
-        let kept = read::<Allocation>(&self.allocation)?;
-        let tables = read::<BTreeMap<String, u32>>(&self.tables)?.unwrap_or_default();
-        Ok(Allocation { tables, ..kept.unwrap_or_default() })
+        let kept = read::<Allocation>(&self.allocation)?.unwrap_or_default();
+        let tables = read::<BTreeMap<String, u32>>(&self.tables)?;
+        Ok(Allocation { tables: tables.unwrap_or(kept.tables), exits: kept.exits, paths: kept.paths })
     }
 
     /// Whether numbers of this boot are on disk.

@@ -58,3 +58,23 @@ fn tables_survive_the_loss_of_the_state_directory() {
     assert_eq!(store.allocation().unwrap().tables, tables);
     assert!(!store.knows_paths());
 }
+
+#[test]
+fn spoilt_tables_are_taken_from_this_boots_numbers() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), dir.path()).unwrap();
+    let allocation = Allocation { tables: BTreeMap::from([("out".to_owned(), 10_003)]), ..Allocation::default() };
+    store.save_allocation(&allocation).unwrap();
+    fs::write(dir.path().join("tables"), "[").unwrap();
+    assert_eq!(store.allocation().unwrap(), allocation);
+    assert!(dir.path().join("tables.corrupt-1").exists());
+}
+
+#[test]
+fn spoilt_old_values_are_moved_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), dir.path()).unwrap();
+    fs::write(dir.path().join("sysctl.json"), "{\"eth1\"").unwrap();
+    assert!(!store.saved_values().unwrap().exists());
+    assert!(dir.path().join("sysctl.json.corrupt-1").exists());
+}

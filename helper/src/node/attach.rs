@@ -39,12 +39,16 @@ impl<P: Platform> Node<P> {
         let mode = skeleton.mode(self.members().chain([&member]), self.settings.steering, self.settings.rules_max);
         let rules = rules_in(mode, &member);
         let held = Held { stored: StoredAttachment { attachment, rules: rules.clone() }, member };
-        self.store.save(&held.stored).map_err(|e| failure(CODE_IO, "attachment could not be written", &e))?;
+        let selected = !assignment.flows.is_empty();
+        match self.store.save(&held.stored) {
+            Err(error) if selected => return Err(failure(CODE_IO, "attachment could not be written", &error)),
+            Err(error) => log::error!("attachment could not be written, the pod needs none error={}", chain(&error)),
+            Ok(()) => {}
+        }
         if let Err(error) = self.install(&key, held, mode).await {
             self.undo(&key).await;
             return Err(failure(CODE_IO, "kernel refused", &error));
         }
-        let selected = !assignment.flows.is_empty();
         log::info!("attached {} selected={selected} rules={}", self.describe(&key), rules.len());
         Ok(Reply::Attached { selected, rules })
     }
@@ -52,11 +56,11 @@ impl<P: Platform> Node<P> {
     /// The fast way needs no reading of the kernel; it is open while the skeleton stays as it is and the
     /// kernel is what it is believed to be.
     async fn install(&mut self, key: &AttachmentKey, held: Held, mode: PerPodRules) -> Result<(), NodeError> {
-        let steps = if mode == self.mode || held.member.elements.is_empty() {
-            plan::attach(&self.believed, &held.member)
-        } else {
-            None
-        };
+        if held.member.elements.is_empty() {
+            self.attachments.insert(key.clone(), held);
+            return Ok(());
+        }
+        let steps = if mode == self.mode { plan::attach(&self.believed, &held.member) } else { None };
         let rules = held.stored.rules.clone();
         self.attachments.insert(key.clone(), held);
         if let Some(steps) = steps {

@@ -130,6 +130,7 @@ fn a_full_disk_fails_the_attach_and_changes_no_kernel() {
     assert_eq!(failure.code, 5);
     assert!(failure.details.contains("os error"), "{failure}");
     assert_eq!(stage.node.platform.state, before);
+    assert_eq!(stage.attach(attachment("c2", "10.244.1.8")), [], "a pod that asked for nothing is not failed");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use anyhow::{Result, bail};
 use crate::progress;
 
 /// Prefix of every namespace a test creates.
-const NAMESPACE: &str = "so";
+const NAMESPACE: &str = "so-";
 /// Prefix of every temporary folder a test creates.
 const FOLDER: &str = "sortie-";
 

@@ -4,14 +4,29 @@
 //! a guard on every way out, also on a panic; what a killed test left is removed by the next one. Nothing waits for a
 //! fixed time. Leaves out: what is right and wrong, which the tests say.
 
+pub mod capture;
 pub mod command;
+pub mod echo;
+pub mod flow;
+pub mod lab;
 pub mod net;
+pub mod packet;
+pub mod probe;
 pub mod process;
 pub mod programs;
+pub mod raw;
 pub mod scratch;
+pub mod sctp;
+pub mod stream;
 pub mod tools;
 pub mod wait;
 
+pub use capture::{Capture, Captured};
+pub use echo::{Door, Echo};
+pub use flow::{Flow, Seen, Transport};
+pub use lab::Lab;
 pub use net::{Namespace, Net};
+pub use probe::{ping, probe};
 pub use process::Process;
+pub use stream::{Stream, Tally};
 pub use wait::{poll, until};

@@ -125,9 +125,17 @@ impl Namespace {
     /// When it cannot be entered; the errors of `work`.
     pub fn with<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         enter::on_thread(|| {
-            enter::enter(&self.net, self.mounts.as_ref()).with_context(|| format!("cannot enter {}", self.name))?;
+            self.enter()?;
             work()
         })
+    }
+
+    /// Takes the calling thread inside for good; only for threads that were made for it.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn enter(&self) -> Result<()> {
+        enter::enter(&self.net, self.mounts.as_ref()).with_context(|| format!("cannot enter {}", self.name))
     }
 
     /// Starts a program inside.
@@ -146,12 +154,25 @@ impl Namespace {
         self.with(|| command::text(Command::new(program).args(arguments), ""))
     }
 
-    /// Runs lines of `ip`, without the word itself.
+    /// Runs lines of `ip`, without the word itself. Lines that start with `-6` come last.
     ///
     /// # Errors
     /// The first line that fails.
     pub fn ip(&self, lines: &str) -> Result<()> {
-        self.with(|| command::text(Command::new("ip").args(["-batch", "-"]), lines)).map(drop)
+        let lines = || lines.lines().map(str::trim).filter(|line| !line.is_empty());
+        let plain: Vec<&str> = lines().filter(|line| !line.starts_with("-6 ")).collect();
+        let six: Vec<&str> = lines().filter_map(|line| line.strip_prefix("-6 ")).collect();
+        self.ip_batch(&["-batch", "-"], &plain)?;
+        self.ip_batch(&["-6", "-batch", "-"], &six)
+    }
+
+    fn ip_batch(&self, options: &[&str], lines: &[&str]) -> Result<()> {
+        if lines.is_empty() {
+            return Ok(());
+        }
+        self.with(|| command::text(Command::new("ip").args(options), &lines.join("\n")))
+            .map(drop)
+            .with_context(|| format!("{} in {}", lines.join("; "), self.name))
     }
 
     /// Runs an nft script.
@@ -189,8 +210,8 @@ impl Namespace {
     pub fn wire(&self, device: &str, (peer, peer_device): (&Self, &str)) -> Result<()> {
         let peer_name = peer.name();
         self.ip(&format!(
-            "link add {device} type veth peer name {peer_device} netns {peer_name}\nlink set {device} up"
+            "link add {device} type veth peer name {peer_device} netns {peer_name}\nlink set dev {device} up"
         ))?;
-        peer.ip(&format!("link set {peer_device} up"))
+        peer.ip(&format!("link set dev {peer_device} up"))
     }
 }

@@ -13,15 +13,16 @@ use nix::sched::{CloneFlags, setns, unshare};
 pub struct Mounts(Arc<File>);
 
 impl Mounts {
-    /// A copy of the machine's mounts, changed by `change`; nothing of it is seen outside.
+    /// A copy of the machine's mounts, changed by `change`; nothing of it is seen outside. Names of namespaces that are
+    /// made later are seen inside.
     ///
     /// # Errors
     /// When the kernel refuses; the errors of `change`.
     pub fn new(change: impl FnOnce() -> Result<()> + Send) -> Result<Self> {
         on_thread(|| {
             unshare(CloneFlags::CLONE_NEWNS).context("cannot make a mount namespace")?;
-            let flags = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-            mount(None::<&str>, "/", None::<&str>, flags, None::<&str>).context("cannot make mounts private")?;
+            let flags = MsFlags::MS_REC | MsFlags::MS_SLAVE;
+            mount(None::<&str>, "/", None::<&str>, flags, None::<&str>).context("cannot detach mounts")?;
             change()?;
             let own = File::open("/proc/thread-self/ns/mnt").context("cannot open the mount namespace")?;
             Ok(Self(Arc::new(own)))

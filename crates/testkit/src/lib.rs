@@ -5,12 +5,17 @@
 //! fixed time. Leaves out: what is right and wrong, which the tests say.
 
 pub mod capture;
+pub mod cni;
 pub mod command;
 pub mod echo;
 pub mod flow;
+pub mod helper;
+pub mod kernel;
 pub mod lab;
+pub mod manifest;
 pub mod net;
 pub mod packet;
+pub mod plugin;
 pub mod probe;
 pub mod process;
 pub mod programs;
@@ -22,8 +27,10 @@ pub mod tools;
 pub mod wait;
 
 pub use capture::{Capture, Captured};
+pub use cni::{Cni, Main, Network, Pod, PodSpec};
 pub use echo::{Door, Echo};
 pub use flow::{Flow, Seen, Transport};
+pub use helper::Helper;
 pub use lab::Lab;
 pub use net::{Namespace, Net};
 pub use probe::{ping, probe};

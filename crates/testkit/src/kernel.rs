@@ -1,0 +1,114 @@
+//! Kernel state as `ip`, `nft` and `conntrack` tell it; nothing of ours takes part in reading it.
+
+use std::fmt::Write as _;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::net::Namespace;
+
+/// Rules, routes, nftables and switches of a namespace as text; equal text is equal state. Counters are left out.
+///
+/// # Errors
+/// When one of the programs fails.
+pub fn snapshot(namespace: &Namespace) -> Result<String> {
+    let commands: [&[&str]; 6] = [
+        &["ip", "rule"],
+        &["ip", "-6", "rule"],
+        &["ip", "route", "show", "table", "all"],
+        &["ip", "-6", "route", "show", "table", "all"],
+        &["nft", "--stateless", "list", "ruleset"],
+        &["sysctl", "--all", "--pattern", "(rp_filter|src_valid_mark|forwarding|route_localnet)"],
+    ];
+    let mut text = String::new();
+    for command in commands {
+        let said = namespace.run(command[0], &command[1..])?;
+        let _ = writeln!(text, "# {}\n{said}", command.join(" "));
+    }
+    Ok(text)
+}
+
+/// Lines that are in one text and not in the other.
+#[must_use]
+pub fn difference(before: &str, after: &str) -> Vec<String> {
+    let missing = |from: &str, to: &str, sign: char| -> Vec<String> {
+        let others: Vec<&str> = to.lines().collect();
+        from.lines().filter(|line| !others.contains(line)).map(|line| format!("{sign} {line}")).collect()
+    };
+    [missing(before, after, '-'), missing(after, before, '+')].concat()
+}
+
+/// Our rules of one family (`"-4"` or `"-6"`), as `ip -j rule` tells them: those of protocol 155.
+///
+/// # Errors
+/// When `ip` fails.
+pub fn own_rules(namespace: &Namespace, family: &str) -> Result<Vec<Value>> {
+    let rules = json(namespace, "ip", &["-j", family, "rule"])?;
+    Ok(rules.into_iter().filter(|rule| is_own(&rule["protocol"])).collect())
+}
+
+/// Our routes of one family, as `ip -j route` tells them: those of protocol 155.
+///
+/// # Errors
+/// When `ip` fails.
+pub fn own_routes(namespace: &Namespace, family: &str) -> Result<Vec<Value>> {
+    let routes = json(namespace, "ip", &["-j", family, "route", "show", "table", "all"])?;
+    Ok(routes.into_iter().filter(|route| is_own(&route["protocol"])).collect())
+}
+
+fn is_own(protocol: &Value) -> bool {
+    protocol.as_str() == Some("155") || protocol.as_u64() == Some(155)
+}
+
+/// Our nft table as `nft -j` tells it; nothing when it is not there.
+///
+/// # Errors
+/// When `nft` prints no JSON.
+pub fn own_table(namespace: &Namespace) -> Result<Option<Value>> {
+    let Ok(text) = namespace.run("nft", &["-j", "list", "table", "inet", "sortie"]) else { return Ok(None) };
+    serde_json::from_str(&text).context("nft printed no JSON").map(Some)
+}
+
+/// Elements of one of our sets and maps, as text.
+///
+/// # Errors
+/// When `nft` prints no JSON.
+pub fn elements(namespace: &Namespace, name: &str) -> Result<Vec<String>> {
+    let table = own_table(namespace)?.unwrap_or_default();
+    let objects = table["nftables"].as_array().cloned().unwrap_or_default();
+    let holders = objects.iter().filter_map(|object| object.get("set").or_else(|| object.get("map")));
+    let lists = holders.filter(|holder| holder["name"] == name).filter_map(|holder| holder["elem"].as_array().cloned());
+    Ok(lists.flatten().map(|element| element.to_string()).collect())
+}
+
+/// Tracked connections with `text` in their line.
+///
+/// # Errors
+/// When `conntrack` fails.
+pub fn connections(namespace: &Namespace, text: &str) -> Result<Vec<String>> {
+    let both = ["ipv4", "ipv6"].map(|family| namespace.run("conntrack", &["-L", "-f", family, "-o", "extended"]));
+    let mut lines = Vec::new();
+    for listed in both {
+        lines.extend(listed?.lines().filter(|line| line.contains(text)).map(str::to_owned));
+    }
+    Ok(lines)
+}
+
+/// Packets counted by one of our named counters.
+///
+/// # Errors
+/// When `nft` prints no JSON.
+pub fn counter(namespace: &Namespace, name: &str) -> Result<u64> {
+    let table = own_table(namespace)?.unwrap_or_default();
+    let objects = table["nftables"].as_array().cloned().unwrap_or_default();
+    let counter = objects.iter().filter_map(|object| object.get("counter")).find(|counter| counter["name"] == name);
+    Ok(counter.and_then(|counter| counter["packets"].as_u64()).unwrap_or(0))
+}
+
+fn json(namespace: &Namespace, program: &str, arguments: &[&str]) -> Result<Vec<Value>> {
+    let text = namespace.run(program, arguments)?;
+    if text.trim().is_empty() {
+        return Ok(Vec::new());
+    }
+    serde_json::from_str(&text).with_context(|| format!("{program} {} printed no JSON", arguments.join(" ")))
+}

@@ -1,0 +1,4 @@
+//! Chosen traffic of a pod leaves by its route, everything else the old way.
+
+#[path = "routes/selection.rs"]
+mod selection;

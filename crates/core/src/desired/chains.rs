@@ -21,6 +21,9 @@ const DROP_GUARD: &str = "drop_guard";
 const DROP_CLOSED: &str = "drop_closed";
 /// Packets of a path nobody knows any more.
 const DROP_NO_EXIT: &str = "drop_no_exit";
+/// Packets of a running flow that became selected and is not forgotten yet: its addresses were rewritten
+/// for another way.
+const DROP_STALE: &str = "drop_stale";
 /// Selected packets that connection tracking cannot assign to a flow.
 const DROP_UNTRACKED: &str = "drop_untracked";
 
@@ -41,7 +44,7 @@ pub(super) fn excluded(cluster: &[IpNetwork]) -> Vec<IpNetwork> {
 /// The table without members.
 pub(super) fn table(inputs: &Inputs<'_>, exits: &BTreeMap<String, Exit>, excluded: &[IpNetwork]) -> NftTable {
     let mut table = NftTable::default();
-    table.counters.extend([DROP_GUARD, DROP_CLOSED, DROP_NO_EXIT, DROP_UNTRACKED].map(str::to_owned));
+    table.counters.extend([DROP_GUARD, DROP_CLOSED, DROP_NO_EXIT, DROP_STALE, DROP_UNTRACKED].map(str::to_owned));
     let marks = Marks { numbers: inputs.numbers };
     table.chains.extend(decision(excluded, marks));
     table.chains.extend(rewriting(excluded, marks));
@@ -249,8 +252,12 @@ pub(super) fn device_list(exit: &Exit) -> Option<String> {
 
 fn add_path(table: &mut NftTable, path: &PathKey, number: u16, numbering: &Numbering<'_>) {
     let marks = numbering.marks;
-    let drop_untracked = format!("ct state invalid,untracked counter name {DROP_UNTRACKED} drop");
-    table.chains.insert(path_chain(number), chain(None, vec![drop_untracked, marks.set_path(number)]));
+    let first_packet = vec![
+        format!("ct state invalid,untracked counter name {DROP_UNTRACKED} drop"),
+        format!("ct state established counter name {DROP_STALE} drop"),
+        marks.set_path(number),
+    ];
+    table.chains.insert(path_chain(number), chain(None, first_packet));
     let key = NftKey::Mark(marks.path_value(number));
     let (exit, nat, source) = match path {
         PathKey::Closed => (Some(EXIT_NONE), None, None),

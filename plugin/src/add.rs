@@ -5,10 +5,10 @@
 
 use std::time::Duration;
 
-use sortie_core::cni::{Addition, NetConf, WhenHelperDown};
+use sortie_core::cni::{Addition, NetConf, WhenHelperDown, code};
 use sortie_core::model::Attachment;
 use sortie_core::state::Rule;
-use sortie_ipc::{AttachmentKey, FrameError, Reply, Request};
+use sortie_ipc::{AttachmentKey, Reply, Request};
 use sortie_kernel::KernelError;
 use sortie_kernel::blocking::Rules;
 
@@ -47,14 +47,16 @@ fn consult(conf: &NetConf, attachment: &Attachment) -> Result<Option<Reply>, Tro
         return ask_patiently(conf, &request).map(Some).map_err(|error| unreachable(conf, error));
     }
     let patience = if is_asking { conf.timeout } else { conf.timeout.min(IMPATIENT) };
-    Ok(ask(conf, request, patience).map(Some).unwrap_or_else(|error| {
-        passed(&error);
-        None
-    }))
+    Ok(match ask(conf, request, patience) {
+        Ok(Reply::Failed(failure)) if failure.code == code::TRY_AGAIN => passed(&failure),
+        Ok(reply) => Some(reply),
+        Err(error) => passed(&error),
+    })
 }
 
-fn passed(error: &FrameError) {
+fn passed(error: &dyn std::error::Error) -> Option<Reply> {
     log::warn!("pod passes without the helper error={:?}", chain(error));
+    None
 }
 
 /// All rules or none.

@@ -36,6 +36,8 @@ pub(crate) fn remove(directory: &Path, key: &AttachmentKey) {
         }
     };
     let is_done = match serde_json::from_slice::<StoredAttachment>(&text) {
+        // `a-b` with `c` and `a` with `b-c` share a file name.
+        Ok(stored) if AttachmentKey::of(&stored.attachment) != *key => return,
         Ok(stored) => clear(&stored, &others(directory, &path)),
         Err(error) => {
             log::warn!("attachment cannot be used file={} error={error}", path.display());

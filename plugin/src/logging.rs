@@ -3,8 +3,10 @@
 //! Guarantees: no configuration, no log; a file that cannot be opened or written is no error. Leaves out:
 //! rotation, and standard error, which some runtimes mix into the answer.
 
-use std::fs::OpenOptions;
-use std::io::LineWriter;
+use std::fs::{File, OpenOptions};
+use std::io::{self, LineWriter};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
 use std::time::Instant;
 
 use log::LevelFilter;
@@ -13,12 +15,20 @@ use sortie_core::cni::{LogLevel, NetConf, Target};
 
 use crate::trouble::{Trouble, chain};
 
+/// `O_NONBLOCK` of `asm-generic/fcntl.h`, the value on every architecture we build for.
+const O_NONBLOCK: i32 = 0o4000;
+
 /// Starts logging if the configuration says where.
 pub(crate) fn start(conf: &NetConf) {
     let Some(path) = &conf.log_file else { return };
-    let Ok(file) = OpenOptions::new().create(true).append(true).open(path) else { return };
+    let Ok(file) = open(path) else { return };
     let config = ConfigBuilder::new().set_time_format_rfc3339().build();
     let _ = WriteLogger::init(level(conf.log_level), config, LineWriter::new(file));
+}
+
+/// A pipe that nobody reads would hold the command; it counts as a file that cannot be opened.
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).custom_flags(O_NONBLOCK).open(path)
 }
 
 fn level(level: LogLevel) -> LevelFilter {

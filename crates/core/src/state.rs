@@ -4,6 +4,7 @@
 //! Leaves out: everything in the kernel that does not carry our marks.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
@@ -46,6 +47,26 @@ pub struct Rule {
     pub fwmark: Option<(u32, u32)>,
     /// Table looked up.
     pub table: u32,
+}
+
+/// The rule in the words of `ip rule`.
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ports = |r: PortRange| format!("{}-{}", r.first, r.last);
+        write!(f, "pref {}", self.priority)?;
+        let words = [
+            ("from", self.from.map(|n| n.to_string())),
+            ("to", self.to.map(|n| n.to_string())),
+            ("ipproto", self.protocol.map(|p| p.name().to_owned())),
+            ("sport", self.source_ports.map(ports)),
+            ("dport", self.destination_ports.map(ports)),
+            ("fwmark", self.fwmark.map(|(value, mask)| format!("{value:#x}/{mask:#x}"))),
+        ];
+        for (name, value) in words {
+            value.map_or(Ok(()), |value| write!(f, " {name} {value}"))?;
+        }
+        write!(f, " lookup {}", self.table)
+    }
 }
 
 /// A route in a table of ours.

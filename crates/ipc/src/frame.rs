@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::message::{Call, Reply, Request, VERSION};
 
@@ -64,12 +65,21 @@ pub fn decode<T: DeserializeOwned>(line: &[u8]) -> Result<T, FrameError> {
     Ok(serde_json::from_slice(line)?)
 }
 
+/// The kernel waits for room in the listener's queue as long as the write timeout allows (`unix(7)`), so that
+/// a helper that accepts nothing cannot hold its callers.
+fn connect(path: &Path, deadline: Duration) -> std::io::Result<UnixStream> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_write_timeout(Some(deadline))?;
+    socket.connect(&SockAddr::unix(path)?)?;
+    Ok(socket.into())
+}
+
 /// Sends one request and waits for its reply; `deadline` bounds each of send and receive.
 ///
 /// # Errors
 /// Every variant of [`FrameError`].
 pub fn call(socket: &Path, request: Request, deadline: Duration) -> Result<Reply, FrameError> {
-    let mut stream = UnixStream::connect(socket)
+    let mut stream = connect(socket, deadline)
         .map_err(|source| FrameError::Connect { path: socket.display().to_string(), source })?;
     let send = |source| FrameError::Exchange { action: "send", source };
     let receive = |source| FrameError::Exchange { action: "receive", source };
@@ -82,4 +92,46 @@ pub fn call(socket: &Path, request: Request, deadline: Duration) -> Result<Reply
         return Err(receive(std::io::ErrorKind::UnexpectedEof.into()));
     }
     decode(&line)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn what_is_encoded_decodes_to_the_same() {
+        let call = Call { version: VERSION, request: Request::Status };
+        let line = encode(&call).unwrap();
+        assert_eq!(line.last(), Some(&b'\n'));
+        assert_eq!(decode::<Call>(&line).unwrap(), call);
+    }
+
+    #[test]
+    fn a_line_over_the_limit_is_refused_on_both_sides() {
+        assert!(matches!(encode(&"x".repeat(LINE_MAX)), Err(FrameError::TooLong)));
+        assert!(matches!(decode::<Call>(&vec![b' '; LINE_MAX + 1]), Err(FrameError::TooLong)));
+    }
+
+    #[test]
+    fn a_listener_that_accepts_nothing_holds_nobody() {
+        let path = std::env::temp_dir().join(format!("sortie-ipc-{}.sock", std::process::id()));
+        let listener = UnixListener::bind(&path).unwrap();
+        let queue: Vec<_> =
+            std::iter::from_fn(|| connect(&path, Duration::from_millis(20)).ok()).take(10_000).collect();
+        let began = Instant::now();
+        let outcome = call(&path, Request::Status, Duration::from_millis(50));
+        std::fs::remove_file(&path).unwrap();
+        assert!(matches!(outcome, Err(FrameError::Connect { .. })), "{} wait, {outcome:?}", queue.len());
+        assert!(began.elapsed() < Duration::from_secs(5));
+        drop(listener);
+    }
+
+    #[test]
+    fn nobody_at_the_socket_is_said_with_its_path() {
+        let outcome = call(Path::new("/nonexistent/helper.sock"), Request::Status, Duration::from_millis(50));
+        assert!(matches!(outcome, Err(FrameError::Connect { path, .. }) if path == "/nonexistent/helper.sock"));
+    }
 }

@@ -93,8 +93,8 @@ pub(super) fn sentence(step: &Step) -> Option<String> {
         Step::RestoreSrcValidMark(device) => format!("src_valid_mark of {device} is still 1"),
         Step::EnsureRoute(r) => format!("route is missing: {}", route(r)),
         Step::RemoveRoute(r) => format!("route is left over: {}", route(r)),
-        Step::EnsureRule(r) => format!("rule is missing: {}", rule(r)),
-        Step::RemoveRule(r) => format!("rule is left over: {}", rule(r)),
+        Step::EnsureRule(r) => format!("rule is missing: {}", r),
+        Step::RemoveRule(r) => format!("rule is left over: {}", r),
         Step::Nft(NftChange::Replace(_)) => "nft table inet sortie is missing or has another frame".to_owned(),
         Step::Nft(NftChange::Delete) => "nft table inet sortie is left over".to_owned(),
         Step::Nft(NftChange::Edit(edit)) => {
@@ -116,19 +116,6 @@ fn elements(remove: &[NftElement], add: &[NftElement]) -> String {
         elements.iter().take(NAMED).map(name).collect::<Vec<_>>().join(", ")
     };
     format!("nft elements missing: [{}] left over: [{}]", list(add), list(remove))
-}
-
-fn rule(rule: &Rule) -> String {
-    let mut words = vec![format!("pref {}", rule.priority)];
-    let mut put = |name: &str, value: Option<String>| words.extend(value.map(|v| format!("{name} {v}")));
-    put("from", rule.from.map(|n| n.to_string()));
-    put("to", rule.to.map(|n| n.to_string()));
-    put("ipproto", rule.protocol.map(|p| p.name().to_owned()));
-    put("sport", rule.source_ports.map(|r| format!("{}-{}", r.first, r.last)));
-    put("dport", rule.destination_ports.map(|r| format!("{}-{}", r.first, r.last)));
-    put("fwmark", rule.fwmark.map(|(value, mask)| format!("{value:#x}/{mask:#x}")));
-    put("lookup", Some(rule.table.to_string()));
-    words.join(" ")
 }
 
 fn route(route: &Route) -> String {

@@ -254,7 +254,7 @@ fn add_path(table: &mut NftTable, path: &PathKey, number: u16, numbering: &Numbe
     let marks = numbering.marks;
     let first_packet = vec![
         format!("ct state invalid,untracked counter name {DROP_UNTRACKED} drop"),
-        format!("ct state established counter name {DROP_STALE} drop"),
+        format!("ct status confirmed counter name {DROP_STALE} drop"),
         marks.set_path(number),
     ];
     table.chains.insert(path_chain(number), chain(None, first_packet));

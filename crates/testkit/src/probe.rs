@@ -56,7 +56,7 @@ pub fn ping(namespace: &Namespace, to: IpAddr, limit: Duration) -> Result<bool> 
 
 fn ask_udp(flow: Flow, limit: Duration) -> Result<Option<Seen>> {
     let own = SocketAddr::new(flow.any(), flow.port);
-    let socket = UdpSocket::bind(own).with_context(|| format!("cannot use udp port {}", flow.port))?;
+    let socket = udp_socket(own)?;
     socket.set_read_timeout(Some(limit)).context("cannot set a time limit")?;
     if socket.connect(flow.to).is_err() || socket.send(b"?").is_err() {
         return Ok(None);
@@ -85,11 +85,25 @@ fn ask_tcp(flow: Flow, limit: Duration) -> Result<Option<Seen>> {
 pub(crate) fn tcp_socket(flow: Flow) -> Result<Socket> {
     let domain = if flow.to.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
     let socket = Socket::new(domain, Type::STREAM, None).context("no socket")?;
+    if flow.to.is_ipv6() {
+        socket.set_only_v6(true).context("cannot leave IPv4 alone")?;
+    }
     socket.set_reuse_address(true).context("cannot reuse the address")?;
     socket.set_linger(Some(Duration::ZERO)).context("cannot set linger")?;
     let own = SocketAddr::new(flow.any(), flow.port);
     socket.bind(&own.into()).with_context(|| format!("cannot use tcp port {}", flow.port))?;
     Ok(socket)
+}
+
+/// A socket for one family only, so that the other one may use the same port.
+pub(crate) fn udp_socket(own: SocketAddr) -> Result<UdpSocket> {
+    let domain = if own.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
+    let socket = Socket::new(domain, Type::DGRAM, None).context("no socket")?;
+    if own.is_ipv6() {
+        socket.set_only_v6(true).context("cannot leave IPv4 alone")?;
+    }
+    socket.bind(&own.into()).with_context(|| format!("cannot use udp port {}", own.port()))?;
+    Ok(socket.into())
 }
 
 fn ask_sctp(flow: Flow, limit: Duration) -> Result<Option<Seen>> {

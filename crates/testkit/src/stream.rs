@@ -17,7 +17,7 @@ use socket2::Socket;
 use crate::flow::{Flow, Seen, Transport};
 use crate::net::Namespace;
 use crate::packet::SCTP;
-use crate::probe::{sctp_answer, tcp_socket};
+use crate::probe::{sctp_answer, tcp_socket, udp_socket};
 use crate::raw::Raw;
 use crate::wait;
 
@@ -166,7 +166,7 @@ impl Sender {
         let means = match flow.transport {
             Transport::Udp => {
                 let own = SocketAddr::new(flow.any(), flow.port);
-                let socket = UdpSocket::bind(own).with_context(|| format!("cannot use udp port {}", flow.port))?;
+                let socket = udp_socket(own)?;
                 socket.set_nonblocking(true).context("a socket blocks")?;
                 Means::Udp(socket)
             }

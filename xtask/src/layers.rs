@@ -29,10 +29,14 @@ const MAY_NEED: &[(&str, &[&str])] = &[
 const INPUT_OUTPUT: &[&str] =
     &["tokio", "mio", "async-*", "nix", "rustix", "socket2", "netlink-*", "rtnetlink", "tempfile", "kube", "kube-*"];
 
+/// What the contract has no need for: it owns one blocking unix socket.
+const RUNTIMES: &[&str] =
+    &["tokio", "mio", "async-*", "nix", "rustix", "netlink-*", "rtnetlink", "tempfile", "kube", "kube-*"];
+
 /// Crates never linked into a member, by name or by prefix with a final `*`.
 const NEVER_LINKED: &[(&str, &[&str])] = &[
     ("sortie-core", INPUT_OUTPUT),
-    ("sortie-ipc", INPUT_OUTPUT),
+    ("sortie-ipc", RUNTIMES),
     ("sortie-kernel", &["kube", "kube-*", "k8s-openapi"]),
     ("sortie", &["tokio", "tokio-*", "mio", "rtnetlink", "netlink-proto", "kube", "kube-*", "k8s-openapi"]),
 ];

@@ -29,15 +29,20 @@ pub(crate) fn tools(root: &Path, groups: &[String]) -> Result<()> {
 pub(crate) fn demo(root: &Path, arguments: &[String]) -> Result<()> {
     prepare(root)?;
     debug(root, &[])?;
-    program(root, "demo", arguments)
+    progress::line("==> demo");
+    Tool::new(target(root).join("debug/demo"), root).arguments(arguments).run()
 }
 
 /// `bench-quick`.
 pub(crate) fn bench_quick(root: &Path, arguments: &[String]) -> Result<()> {
     prepare(root)?;
     dist::run(root, &[])?;
-    debug(root, &[])?;
-    program(root, "bench", arguments)
+    progress::line("==> benchmark");
+    let build = ["build", "--locked", "--package", "sortie-tests", "--bin", "bench"];
+    Tool::new("cargo", root).arguments(&build).run()?;
+    let released = target(root).join("release");
+    let bench = Tool::new(target(root).join("debug/bench"), root).variable("SORTIE_BIN_DIR", released);
+    bench.arguments(arguments).run()
 }
 
 fn prepare(root: &Path) -> Result<()> {
@@ -45,10 +50,6 @@ fn prepare(root: &Path) -> Result<()> {
     setup::run(root, &[])?;
     progress::line("==> programs of the CNI project");
     tools(root, &["cni".to_owned()])
-}
-
-fn program(root: &Path, name: &str, arguments: &[String]) -> Result<()> {
-    Tool::new(target(root).join("debug").join(name), root).arguments(arguments).run()
 }
 
 /// Folder of cargo's results.

@@ -90,7 +90,8 @@ impl Capture {
         let text = format!("capture-marker-{number}");
         self.namespace.with(|| {
             let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot send a marker")?;
-            socket.send_to(text.as_bytes(), (Ipv4Addr::LOCALHOST, 9)).context("cannot send a marker").map(drop)
+            let own = socket.local_addr().context("cannot send a marker")?;
+            socket.send_to(text.as_bytes(), own).context("cannot send a marker").map(drop)
         })?;
         let is_marker =
             |captured: &Captured| captured.packet.protocol == UDP && captured.packet.payload == text.as_bytes();

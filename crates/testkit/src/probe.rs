@@ -14,6 +14,10 @@ use crate::net::Namespace;
 use crate::packet;
 use crate::raw::Raw;
 use crate::sctp;
+use crate::wait;
+
+/// How long a closed port may still be taken.
+const TAKEN: Duration = Duration::from_secs(2);
 
 /// Sends one request from inside and returns what the far end saw; nothing when no answer comes within `limit`.
 ///
@@ -89,20 +93,26 @@ pub(crate) fn tcp_socket(flow: Flow) -> Result<Socket> {
         socket.set_only_v6(true).context("cannot leave IPv4 alone")?;
     }
     socket.set_reuse_address(true).context("cannot reuse the address")?;
+    if flow.to.is_ipv6() {
+        socket.set_only_v6(true).context("cannot leave IPv4 alone")?;
+    }
     socket.set_linger(Some(Duration::ZERO)).context("cannot set linger")?;
     let own = SocketAddr::new(flow.any(), flow.port);
-    socket.bind(&own.into()).with_context(|| format!("cannot use tcp port {}", flow.port))?;
+    wait::poll(TAKEN, "the own port", || socket.bind(&own.into()).ok())
+        .with_context(|| format!("cannot use tcp port {}", flow.port))?;
     Ok(socket)
 }
 
-/// A socket for one family only, so that the other one may use the same port.
+/// A socket for one family only, so that the other one may use the same port. A thread that starts a program holds a copy
+/// of every socket for a moment, so a port that was just closed may still be taken.
 pub(crate) fn udp_socket(own: SocketAddr) -> Result<UdpSocket> {
     let domain = if own.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
     let socket = Socket::new(domain, Type::DGRAM, None).context("no socket")?;
     if own.is_ipv6() {
         socket.set_only_v6(true).context("cannot leave IPv4 alone")?;
     }
-    socket.bind(&own.into()).with_context(|| format!("cannot use udp port {}", own.port()))?;
+    wait::poll(TAKEN, "the own port", || socket.bind(&own.into()).ok())
+        .with_context(|| format!("cannot use udp port {}", own.port()))?;
     Ok(socket.into())
 }
 

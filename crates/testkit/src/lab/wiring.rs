@@ -14,8 +14,10 @@ const NODE: [(&str, &str); 4] = [
     ("net/ipv4/conf/all/rp_filter", "1"),
     ("net/ipv4/conf/default/rp_filter", "1"),
 ];
-/// Switches of routers and server.
-const OTHERS: [(&str, &str); 5] = [
+/// Switches of routers and server. Their clients' addresses are not announced on links, as those of machines behind a
+/// router would not be.
+const OTHERS: [(&str, &str); 6] = [
+    ("net/ipv4/conf/all/arp_announce", "2"),
     ("net/ipv4/ip_forward", "1"),
     ("net/ipv6/conf/all/forwarding", "1"),
     ("net/ipv4/conf/all/rp_filter", "0"),

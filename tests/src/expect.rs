@@ -4,7 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context, Result, ensure};
 use sortie_testkit::lab::{NODE4, NODE6, ROUTERS, SILENCE};
-use sortie_testkit::{Flow, Lab, Namespace, Seen, probe};
+use sortie_testkit::{Flow, Lab, Namespace, Seen, probe, until};
+
+use crate::scene::SOON;
 
 /// The node's address towards a router, in the family of `like`.
 #[must_use]
@@ -21,6 +23,32 @@ pub fn leaves_by(lab: &Lab, from: &Namespace, flow: Flow, router: &str) -> Resul
     leaves_as(lab, from, flow, (router, node_address(router, flow.to.ip())))
 }
 
+/// As [`leaves_by`], once a change has taken effect.
+///
+/// # Errors
+/// When it does not in time.
+pub fn leaves_by_soon(from: &Namespace, flow: Flow, router: &str) -> Result<()> {
+    leaves_as_soon(from, flow, (router, node_address(router, flow.to.ip())))
+}
+
+/// As [`leaves_as`], once a change has taken effect.
+///
+/// # Errors
+/// When it does not in time.
+pub fn leaves_as_soon(from: &Namespace, flow: Flow, (router, source): (&str, IpAddr)) -> Result<()> {
+    let (mut last, mut failure) = (None, None);
+    let arrives = until(SOON, "the flow to arrive where it must", || {
+        match probe(from, flow, SILENCE) {
+            Ok(seen) => last = seen,
+            Err(error) => failure = Some(error),
+        }
+        failure.is_some() || last.as_ref().is_some_and(|seen| seen.door == router && seen.source.ip() == source)
+    });
+    failure
+        .map_or(arrives, Err)
+        .with_context(|| format!("{flow}: the far end saw {last:?}, expected {router} {source}"))
+}
+
 /// The flow arrives by a router with this source address.
 ///
 /// # Errors
@@ -31,6 +59,15 @@ pub fn leaves_as(lab: &Lab, from: &Namespace, flow: Flow, (router, source): (&st
     let expected = Seen { door: router.to_owned(), source: SocketAddr::new(source, port) };
     ensure!(seen == expected, "{flow}: the far end saw {seen}, expected {expected}");
     Ok(())
+}
+
+/// The flow gets no answer, once a change has taken effect.
+///
+/// # Errors
+/// When it still does.
+pub fn is_dropped_soon(from: &Namespace, flow: Flow) -> Result<()> {
+    until(SOON, "the flow to be dropped", || probe(from, flow, SILENCE).is_ok_and(|seen| seen.is_none()))
+        .with_context(|| flow.to_string())
 }
 
 /// The flow gets no answer.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use sortie_testkit::lab::{PATIENCE, server4, server6};
 use sortie_testkit::{Capture, Captured, Flow, PodSpec, Stream, until};
-use sortie_tests::expect::leaves_by;
+use sortie_tests::expect::leaves_by_soon;
 use sortie_tests::{Scene, scenario};
 
 /// Packets each process sends.
@@ -55,7 +55,8 @@ fn a_flow_that_is_older_than_add_does_not_leak_after_it() -> Result<()> {
         wrong.clear()?;
         stream.sent(200, PATIENCE)?;
         for to in [server4(7000), server6(7000)] {
-            leaves_by(lab, &pod.namespace, Flow::udp(5061, to), "b")?;
+            // The older flow fills the pod's own queues: a request may be lost there.
+            leaves_by_soon(&pod.namespace, Flow::udp(5061, to), "b")?;
         }
         drop(stream);
         assert_eq!(wrong.count(is_blast)?, 0, "packets at the wrong router");

@@ -58,8 +58,11 @@ fn destinations_of_route_and_pod_limit_what_is_taken() -> Result<()> {
         let limited = scene.pod_by("limited", "limited")?;
         let chosen = PodSpec::new("chosen").with("route", "b").with("destinations", "192.0.2.0/28,2001:db8:2::10/128");
         let chosen = scene.cni.pod(chosen.with("except-destinations", "192.0.2.8/30"))?;
-        let by =
-            |pod: &Pod, to: &str, router: &str| leaves_by(lab, &pod.namespace, Flow::udp(4000, to.parse()?), router);
+        // Each pod has a port of its own, so that none is translated to another one behind the node's address.
+        let by = |pod: &Pod, to: &str, router: &str| {
+            let port = if pod.namespace.name == limited.namespace.name { 4000 } else { 4001 };
+            leaves_by(lab, &pod.namespace, Flow::udp(port, to.parse()?), router)
+        };
         by(&limited, "192.0.2.10:7000", "b")?;
         by(&limited, "192.0.2.130:7000", "a")?;
         by(&limited, "203.0.113.1:7000", "a")?;

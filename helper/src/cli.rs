@@ -33,7 +33,7 @@ flags of run (those without * also of uninstall):
   --steering MODE        * auto | rules | marks   [auto]
   --rules-max N          * per-pod rules per family up to which auto keeps them   [16]
   --table-range A-B        tables for routes   [10000-10999]
-  --packet-mark MASK       bits of the packet mark for exits, at least 6   [0x3f00]
+  --packet-mark MASK       bits of the packet mark for exits, at least 6   [0x3f]
   --ct-mark MASK           bits of the connection mark for paths, at least 12   [0x000fff00]
   --log-level LEVEL        error | warn | info | debug   [info]
   --log-file PATH          instead of standard error
@@ -254,7 +254,7 @@ fn tables(text: &str) -> Result<(u32, u32), UsageError> {
 fn mask(flag: &'static str, text: &str, bits: u32) -> Result<Mask, UsageError> {
     let digits = text.strip_prefix("0x").unwrap_or(text);
     let mask = u32::from_str_radix(digits, 16)
-        .map_err(|_| value(flag, format!("{text:?} is not a mask"), "write it in hexadecimal, as 0x3f00"))?;
+        .map_err(|_| value(flag, format!("{text:?} is not a mask"), "write it in hexadecimal, as 0x3f"))?;
     let field = mask.checked_shr(mask.trailing_zeros()).unwrap_or(0);
     if field.count_ones() < bits || field & field.wrapping_add(1) != 0 {
         let message = format!("{text} is not {bits} or more bits in a row");
@@ -294,7 +294,7 @@ mod tests {
     fn a_mask_must_be_wide_enough_and_in_one_piece() {
         assert!(refusal("uninstall --packet-mark 0x1f00").contains("--packet-mark"));
         assert!(refusal("uninstall --packet-mark 0x3f10").contains("in a row"));
-        assert!(refusal("uninstall --ct-mark 0x3f00").contains("12 or more"));
+        assert!(refusal("uninstall --ct-mark 0x3f").contains("12 or more"));
         assert!(parsed("uninstall --packet-mark 0xff000000 --ct-mark 0xffffffff").is_ok());
     }
 

@@ -36,8 +36,9 @@ pub const EXIT_MAIN: u8 = 62;
 /// Exit of flows that must not leave.
 pub const EXIT_NONE: u8 = 63;
 
-/// Default bits of the packet mark that hold the exit.
-pub const PACKET_MARK: u32 = 0x0000_3f00;
+/// Default bits of the packet mark that hold the exit. Higher bits are taken: 0x0f00 by Cilium, 0x2000 by the
+/// reference portmap plugin, 0x4000 and 0x8000 by kube-proxy, 0xffff0000 by Calico.
+pub const PACKET_MARK: u32 = 0x0000_003f;
 /// Default bits of the connection mark that hold the path.
 pub const CT_MARK: u32 = 0x000f_ff00;
 

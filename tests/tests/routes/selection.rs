@@ -60,7 +60,7 @@ fn destinations_of_route_and_pod_limit_what_is_taken() -> Result<()> {
         let chosen = scene.cni.pod(chosen.with("except-destinations", "192.0.2.8/30"))?;
         // Each pod has a port of its own, so that none is translated to another one behind the node's address.
         let by = |pod: &Pod, to: &str, router: &str| {
-            let port = if pod.namespace.name == limited.namespace.name { 4000 } else { 4001 };
+            let port = if std::ptr::eq(pod, &limited) { 4000 } else { 4001 };
             leaves_by(lab, &pod.namespace, Flow::udp(port, to.parse()?), router)
         };
         by(&limited, "192.0.2.10:7000", "b")?;

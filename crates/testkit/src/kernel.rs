@@ -1,5 +1,6 @@
 //! Kernel state as `ip`, `nft` and `conntrack` tell it; nothing of ours takes part in reading it.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use anyhow::{Context, Result};
@@ -111,4 +112,32 @@ fn json(namespace: &Namespace, program: &str, arguments: &[&str]) -> Result<Vec<
         return Ok(Vec::new());
     }
     serde_json::from_str(&text).with_context(|| format!("{program} {} printed no JSON", arguments.join(" ")))
+}
+
+/// Everything of ours in the kernel, one line each, in an order that does not depend on history; counters and handles
+/// are left out. Equal sets are equal state.
+///
+/// # Errors
+/// When one of the programs fails.
+pub fn own_state(namespace: &Namespace) -> Result<BTreeSet<String>> {
+    let mut state = BTreeSet::new();
+    for family in ["-4", "-6"] {
+        state.extend(own_rules(namespace, family)?.iter().map(|rule| format!("rule {family} {rule}")));
+        state.extend(own_routes(namespace, family)?.iter().map(|route| format!("route {family} {route}")));
+    }
+    let table = own_table(namespace)?.unwrap_or_default();
+    for object in table["nftables"].as_array().into_iter().flatten() {
+        for (kind, value) in object.as_object().into_iter().flatten().filter(|(kind, _)| *kind != "metainfo") {
+            let mut value = value.clone();
+            for volatile in ["handle", "packets", "bytes"] {
+                value.as_object_mut().map(|fields| fields.remove(volatile));
+            }
+            let elements = value.as_object_mut().and_then(|fields| fields.remove("elem"));
+            let name = value["name"].as_str().unwrap_or_default().to_owned();
+            let elements = elements.as_ref().and_then(Value::as_array).into_iter().flatten();
+            state.extend(elements.map(|element| format!("element {name} {element}")));
+            state.insert(format!("{kind} {value}"));
+        }
+    }
+    Ok(state)
 }

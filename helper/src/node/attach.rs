@@ -27,6 +27,9 @@ const CODE_AGAIN: u32 = 11;
 /// Ours: the pod's network is not known to be the cluster's.
 const CODE_POD_CIDR: u32 = 103;
 
+/// Reconciles before an attach gives up on a kernel that others change.
+const ATTEMPTS: usize = 5;
+
 impl<P: Platform> Node<P> {
     pub(super) async fn attach(&mut self, attachment: Attachment) -> Result<Reply, Failure> {
         let key = AttachmentKey::of(&attachment);
@@ -70,6 +73,17 @@ impl<P: Platform> Node<P> {
                     return Ok(());
                 }
                 Err(error) => log::warn!("kernel is not as believed error={}", chain(&error)),
+            }
+        }
+        self.reconcile_among_plugins().await
+    }
+
+    /// Plugins of earlier attachments may install or remove their rules between our steps and our look.
+    async fn reconcile_among_plugins(&mut self) -> Result<(), NodeError> {
+        for _ in 1..ATTEMPTS {
+            match self.reconcile().await {
+                Err(NodeError::Unsettled(left)) => log::debug!("kernel changed meanwhile left={left:?}"),
+                outcome => return outcome,
             }
         }
         self.reconcile().await

@@ -25,7 +25,7 @@ pub(crate) fn rule(family: Family) -> Rule {
         protocol: None,
         source_ports: None,
         destination_ports: None,
-        fwmark: Some((0x100, ids::PACKET_MARK)),
+        fwmark: Some((0x100, 0x3f00)),
         table: 10_000,
     }
 }

@@ -41,8 +41,9 @@ pub(crate) fn bench_quick(root: &Path, arguments: &[String]) -> Result<()> {
     let build = ["build", "--locked", "--package", "sortie-tests", "--bin", "bench"];
     Tool::new("cargo", root).arguments(&build).run()?;
     let released = target(root).join("release");
-    let bench = Tool::new(target(root).join("debug/bench"), root).variable("SORTIE_BIN_DIR", released);
-    bench.arguments(arguments).run()
+    // State in memory, as `/run` is where the helper keeps it.
+    let bench = Tool::new(target(root).join("debug/bench"), root).variable("TMPDIR", "/dev/shm");
+    bench.variable("SORTIE_BIN_DIR", released).arguments(arguments).run()
 }
 
 fn prepare(root: &Path) -> Result<()> {

@@ -1,0 +1,79 @@
+//! The table, on the screen and in the document.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::statistics::Summary;
+use crate::subjects::Subject;
+
+/// Between these lines the document holds the table.
+const MARKERS: [&str; 2] = ["<!-- bench-quick begin -->\n", "<!-- bench-quick end -->"];
+
+/// What is known of one plugin.
+pub(crate) struct Row {
+    subject: Subject,
+    time: Summary,
+    peak_kibibytes: u64,
+}
+
+impl Row {
+    pub(crate) fn new(subject: Subject, series: &[Duration], peak_kibibytes: u64) -> Self {
+        Self { subject, time: Summary::of(series), peak_kibibytes }
+    }
+
+    /// Largest share of `sbr`'s time that we aim at.
+    fn aim(&self) -> Option<f64> {
+        match self.subject {
+            Subject::Selected => Some(0.25),
+            Subject::Unselected => Some(0.20),
+            Subject::First | Subject::Sbr | Subject::Portmap => None,
+        }
+    }
+}
+
+/// The table in Markdown, with the machine it was measured on.
+pub(crate) fn table(rows: &[Row], rounds: usize) -> String {
+    let median = |subject| rows.iter().find(|row| row.subject == subject).map_or(0.0, |row| row.time.median);
+    let (sbr, portmap) = (median(Subject::Sbr), median(Subject::Portmap));
+    let mut text = format!("{rounds} rounds on {}.\n\n", machine());
+    text += "| ADD | median ms | quartiles ms | of `sbr` | aim | of `portmap` | peak memory MB |\n|---|---|---|---|---|---|---|\n";
+    for row in rows {
+        let aim = row.aim().map_or_else(String::new, |aim| format!("{aim:.2}"));
+        let Summary { low, median, high } = row.time;
+        let kibibytes = row.peak_kibibytes;
+        let megabytes = format!("{}.{:02}", kibibytes * 1024 / 1_000_000, kibibytes * 1024 / 10_000 % 100);
+        let _ = writeln!(
+            text,
+            "| {} | {median:.2} | {low:.2} to {high:.2} | {:.2} | {aim} | {:.3} | {megabytes} |",
+            row.subject.name(),
+            median / sbr,
+            median / portmap,
+        );
+    }
+    text
+}
+
+/// Puts the table into the document.
+///
+/// # Errors
+/// When the document cannot be read or written, or lacks the markers.
+pub(crate) fn write(file: &Path, table: &str) -> Result<()> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let (before, rest) = text.split_once(MARKERS[0]).context("the document lacks the first marker")?;
+    let (_, after) = rest.split_once(MARKERS[1]).context("the document lacks the last marker")?;
+    let whole = format!("{before}{}{table}{}{after}", MARKERS[0], MARKERS[1]);
+    std::fs::write(file, whole).with_context(|| format!("cannot write {}", file.display()))
+}
+
+/// Kernel, processor and number of processors.
+fn machine() -> String {
+    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+    let processors = std::thread::available_parallelism().map_or(0, usize::from);
+    let info = read("/proc/cpuinfo");
+    let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let model = model.map_or("an unknown processor", |(_, name)| name);
+    format!("Linux {}, {processors} of {model}", read("/proc/sys/kernel/osrelease").trim())
+}

@@ -1,0 +1,63 @@
+//! Medians and quartiles.
+
+use std::time::Duration;
+
+/// What is said about one series.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Summary {
+    /// Lower quartile, milliseconds.
+    pub(crate) low: f64,
+    /// Median, milliseconds.
+    pub(crate) median: f64,
+    /// Upper quartile, milliseconds.
+    pub(crate) high: f64,
+}
+
+impl Summary {
+    /// Of a series; zeros for an empty one.
+    pub(crate) fn of(series: &[Duration]) -> Self {
+        let mut sorted: Vec<f64> = series.iter().map(|time| time.as_secs_f64() * 1000.0).collect();
+        sorted.sort_by(f64::total_cmp);
+        Self { low: quantile(&sorted, 1), median: quantile(&sorted, 2), high: quantile(&sorted, 3) }
+    }
+}
+
+/// The `quarter`-th quarter of a sorted series, interpolated between neighbours.
+fn quantile(sorted: &[f64], quarter: usize) -> f64 {
+    let Some(last) = sorted.len().checked_sub(1) else { return 0.0 };
+    let (whole, part) = (last * quarter / 4, last * quarter % 4);
+    let (here, next) = (sorted[whole], sorted[(whole + 1).min(last)]);
+    match part {
+        0 => here,
+        1 => here + (next - here) * 0.25,
+        2 => here + (next - here) * 0.5,
+        _ => here + (next - here) * 0.75,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quartiles_of_an_odd_series_are_members_of_it() {
+        let series: Vec<Duration> = [5, 1, 4, 2, 3].map(Duration::from_millis).to_vec();
+        let summary = Summary::of(&series);
+        assert!(
+            (summary.low - 2.0).abs() < 1e-9
+                && (summary.median - 3.0).abs() < 1e-9
+                && (summary.high - 4.0).abs() < 1e-9
+        );
+    }
+
+    #[test]
+    fn an_even_series_is_interpolated() {
+        let series: Vec<Duration> = [1, 2].map(Duration::from_millis).to_vec();
+        assert!((Summary::of(&series).median - 1.5).abs() < 1e-9);
+    }
+
+    #[test]
+    fn an_empty_series_is_zero() {
+        assert!(Summary::of(&[]).median.abs() < 1e-9);
+    }
+}

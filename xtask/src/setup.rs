@@ -24,6 +24,8 @@ const PACKAGES: &[(&str, Sign)] = &[
     ("ca-certificates", Sign::File("/etc/ssl/certs/ca-certificates.crt")),
     ("gcc", Sign::Program("gcc")),
     ("libc6-dev", Sign::File("/usr/include/stdio.h")),
+    // libFuzzer
+    ("g++", Sign::Program("c++")),
     ("make", Sign::Program("make")),
     ("git", Sign::Program("git")),
     ("pkg-config", Sign::Program("pkg-config")),

@@ -35,6 +35,8 @@ pub struct Packet {
     pub destination_port: u16,
     /// Type and code of ICMP.
     pub icmp: Option<(u8, u8)>,
+    /// Flags of TCP (RFC 9293): 1 FIN, 2 SYN, 4 RST, 16 ACK; 0 for others.
+    pub flags: u8,
     /// The packet an ICMP error is about.
     pub about: Option<Box<Packet>>,
     /// Whether it is one fragment of several.
@@ -125,6 +127,7 @@ fn transport((source, destination): (IpAddr, IpAddr), part: Part, bytes: &[u8]) 
         source_port: if has_ports { word(0) } else { 0 },
         destination_port: if has_ports { word(2) } else { 0 },
         icmp,
+        flags: if is_first && part.protocol == TCP { bytes.get(13).copied().unwrap_or(0) } else { 0 },
         about: if is_error { bytes.get(8..).and_then(packet).map(Box::new) } else { None },
         is_fragment: part.is_fragment,
         payload: bytes.get(skip..).unwrap_or_default().to_vec(),

@@ -15,7 +15,7 @@ use crate::ids::PRIORITY_POD_NONE;
 use crate::nft::elements_of;
 use crate::state::{
     ConntrackFilter, NftChange, NftEdit, NftElement, NftKey, NftTable, NftValue, NodeState, Route, RouteKind, Rule,
-    Step,
+    Step, Verdicts,
 };
 
 /// Everything that separates the two; empty when nothing does.
@@ -160,6 +160,17 @@ fn purge(observed: Option<&NftTable>, desired: &Desired) -> Option<Step> {
         filters.push(ConntrackFilter::Reassigned { address, mask, verdicts });
     }
     (!filters.is_empty()).then_some(Step::PurgeConntrack(filters))
+}
+
+/// What may have been misled while our table was away; to be forgotten until answers in flight have come.
+#[must_use]
+pub fn misled(desired: &Desired) -> Vec<ConntrackFilter> {
+    let reversed = |(address, verdicts): (&IpAddr, &Verdicts)| ConntrackFilter::Reversed {
+        address: *address,
+        mask: desired.path_mask,
+        verdicts: verdicts.clone(),
+    };
+    desired.verdicts.iter().map(reversed).collect()
 }
 
 fn gone_paths<'a>(old: &'a NftTable, new: Option<&'a NftTable>) -> impl Iterator<Item = u32> + 'a {

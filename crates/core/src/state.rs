@@ -217,6 +217,17 @@ pub enum ConntrackFilter {
         /// What the pod's flows are to carry now.
         verdicts: Verdicts,
     },
+    /// Flows that look as if the pod had accepted them by another door, while their other direction is
+    /// selected. After the loss of our table an answer to a packet that went astray makes such an entry, and
+    /// the pod's packets would go on by that door as its answers.
+    Reversed {
+        /// Pod address.
+        address: IpAddr,
+        /// Bits of the connection mark that hold the path.
+        mask: u32,
+        /// What the pod's flows are to carry.
+        verdicts: Verdicts,
+    },
 }
 
 /// What each flow of a pod is to carry in its connection mark: the first match, 0 when none matches.
@@ -263,6 +274,9 @@ impl ConntrackFilter {
             Self::Mark { value, mask } => entry.mark & mask == *value,
             Self::AnyMark { mask } => entry.mark & mask != 0,
             Self::Reassigned { address, mask, verdicts } => verdicts.differs(*address, entry, entry.mark & mask),
+            Self::Reversed { address, mask, verdicts } => {
+                entry.mark & mask == 0 && entry.reply.source == *address && verdicts.of_accepted(entry) != 0
+            }
         }
     }
 }

@@ -148,7 +148,10 @@ fn decision(excluded: &[IpNetwork], marks: Marks) -> impl Iterator<Item = (Strin
     let ask = |side: &str, map: &str, family: Family| -> Vec<String> {
         let other = if side == "saddr" { "daddr" } else { "saddr" };
         let lookup = format!("{} {side} vmap @{}", keyword(family), map_name(map, family));
-        returns(excluded, other, Some(family)).into_iter().chain([lookup]).collect()
+        // The far end goes on with a connection that was forgotten: taken up as one of its own it would live on, past us.
+        let midway = format!("tcp flags & syn == 0 counter name {DROP_STALE} drop");
+        let midway = Some(midway).filter(|_| side == "daddr");
+        returns(excluded, other, Some(family)).into_iter().chain(midway).chain([lookup]).collect()
     };
     named(vec![
         ("pre", Some("type filter hook prerouting priority -90; policy accept;"), pre),

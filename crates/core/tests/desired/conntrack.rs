@@ -76,3 +76,19 @@ fn flows_of_other_pods_are_not_touched() {
     let entry = ConntrackEntry { original: other, reply: tuple(("192.0.2.10", 9), ("10.10.0.11", 5060)), mark: 0 };
     assert!(!filter().selects(&entry));
 }
+
+#[test]
+fn after_the_loss_of_the_table_an_answer_that_went_astray_is_no_flow_of_its_own() {
+    let ConntrackFilter::Reassigned { address, mask, verdicts } = filter() else { unreachable!() };
+    let reversed = ConntrackFilter::Reversed { address, mask, verdicts };
+    let from = |far: &str, own_port| ConntrackEntry {
+        original: tuple((far, 7000), ("10.244.1.7", own_port)),
+        reply: tuple(("10.244.1.7", own_port), (far, 7000)),
+        mark: 0,
+    };
+    assert!(reversed.selects(&from("192.0.2.10", 5060)));
+    assert!(!reversed.selects(&from("192.0.2.10", 7)));
+    assert!(!reversed.selects(&from("10.244.2.9", 5060)));
+    assert!(!reversed.selects(&ConntrackEntry { mark: PATH, ..from("192.0.2.10", 5060) }));
+    assert!(!reversed.selects(&opened(5060, "192.0.2.10", 0)));
+}

@@ -110,6 +110,8 @@ pub(crate) struct Node<P> {
     /// Conditions that do not hold and were logged.
     told: BTreeSet<String>,
     repairs: u64,
+    /// Reconciles that still look for misled flows.
+    aftercare: u8,
 }
 
 /// Whether the numbers on disk are those in the kernel.
@@ -148,6 +150,7 @@ impl<P: Platform> Node<P> {
             ready: Err("the first reconcile is not done".to_owned()),
             told: BTreeSet::new(),
             repairs: 0,
+            aftercare: 0,
         })
     }
 
@@ -176,6 +179,11 @@ impl<P: Platform> Node<P> {
             log::error!("dead next hops cannot be kept for a restart error={}", chain(&error));
         }
         self.dead_hops = dead;
+    }
+
+    /// When the next reconcile is due although nothing changed, if it is.
+    pub(crate) fn look_again(&self) -> Option<std::time::Duration> {
+        (self.aftercare > 0).then_some(reconcile::LOOK_AGAIN)
     }
 
     /// Whether the last reconcile was verified, or why not.

@@ -164,6 +164,9 @@ impl Daemon {
             Ok(()) => self.clock.succeeded(Instant::now()),
             Err(error) => self.clock.has_failed(Instant::now(), error),
         }
+        if let Some(time) = self.node.look_again() {
+            self.clock.within(time);
+        }
         if let Some(skeleton) = self.node.skeleton() {
             self.health.follow(skeleton, self.node.world());
         }

@@ -289,8 +289,13 @@ impl Verdicts {
         if ask.source == pod {
             return carried != self.of(ask.protocol, ask.source_port, (answer.source, answer.source_port));
         }
-        let accepted = answer.source == pod;
-        accepted && carried != 0 && carried != self.of(ask.protocol, answer.source_port, (ask.source, ask.source_port))
+        answer.source == pod && carried != 0 && carried != self.of_accepted(entry)
+    }
+
+    /// The mark of a flow the pod accepted.
+    fn of_accepted(&self, entry: &ConntrackEntry) -> u32 {
+        let (answer, ask) = (&entry.reply, &entry.original);
+        self.of(ask.protocol, answer.source_port, (ask.source, ask.source_port))
     }
 
     /// The mark of a flow between the pod's port and the far end.

@@ -4,7 +4,7 @@ use sortie_core::allocation::allocate;
 use sortie_core::apply;
 use sortie_core::desired::{Desired, Inputs, Member, Skeleton, skeleton};
 use sortie_core::model::{Attachment, Pod, PodReference};
-use sortie_core::plan::plan;
+use sortie_core::plan::{misled, plan};
 use sortie_core::selection::{interest, select_admitted};
 use sortie_core::state::{ConntrackFilter, NftKey, NodeState, Step};
 use sortie_core::world::NodeFacts;
@@ -17,6 +17,11 @@ use super::{Held, Node, NodeError, Numbering, chain};
 
 /// Most differences named in an error.
 const NAMED: usize = 5;
+/// Reconciles after the loss of our table in which misled flows are looked for, [`LOOK_AGAIN`] apart: answers
+/// to packets that went astray arrive within that time.
+const AFTERCARE: u8 = 8;
+/// Time between two of them.
+pub(crate) const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_millis(50);
 
 impl<P: Platform> Node<P> {
     /// Brings the kernel to what is wanted and reads it again.
@@ -117,6 +122,13 @@ impl<P: Platform> Node<P> {
     async fn bring(&mut self, desired: &Desired) -> Result<(), NodeError> {
         let observed = self.platform.observe().await?;
         let steps = plan(&observed, desired);
+        if observed.nft.is_none() && !desired.verdicts.is_empty() {
+            self.aftercare = AFTERCARE;
+        }
+        if self.aftercare > 0 {
+            self.aftercare -= 1;
+            self.forget.extend(misled(desired));
+        }
         if self.numbers == Numbering::Lost {
             self.forget.extend(carried(&observed, desired.path_mask));
         }

@@ -16,37 +16,37 @@ const PACE: Duration = Duration::from_millis(2);
 /// Flag of a reset.
 const RST: u8 = 4;
 /// Port of the server that only selected flows go to.
-pub const PORT: u16 = 7000;
+pub(crate) const PORT: u16 = 7000;
 /// Longest window in which something may leak when our last means is taken away.
-pub const WINDOW: Duration = Duration::from_millis(200);
+pub(crate) const WINDOW: Duration = Duration::from_millis(200);
 /// What the pods of these tests ask for.
-pub const PORTS: &str = "udp:5060,tcp:8000,sctp:2905";
+pub(crate) const PORTS: &str = "udp:5060,tcp:8000,sctp:2905";
 
 /// Selected flows of both families.
-pub fn flows() -> Vec<Flow> {
+pub(crate) fn flows() -> Vec<Flow> {
     let all = |to| [Flow::udp(5060, to), Flow::tcp(8000, to), Flow::sctp(2905, to)];
     servers(PORT).into_iter().flat_map(all).collect()
 }
 
 /// Captures at all routers.
-pub struct Watch {
+pub(crate) struct Watch {
     captures: BTreeMap<&'static str, Capture>,
 }
 
 impl Watch {
     /// Starts looking.
-    pub fn start(lab: &Lab) -> Result<Self> {
+    pub(crate) fn start(lab: &Lab) -> Result<Self> {
         let start = |name: &'static str| Ok((name, Capture::start(lab.router(name))?));
         Ok(Self { captures: ROUTERS.into_iter().map(start).collect::<Result<_>>()? })
     }
 
     /// Forgets what was seen so far.
-    pub fn clear(&self) -> Result<()> {
+    pub(crate) fn clear(&self) -> Result<()> {
         self.captures.values().try_for_each(Capture::clear)
     }
 
     /// Packets of selected flows that are anywhere but at one of `routers` with the node's address there.
-    pub fn leaks(&self, routers: &[&str]) -> Result<Vec<Leak>> {
+    pub(crate) fn leaks(&self, routers: &[&str]) -> Result<Vec<Leak>> {
         let mut leaks = Vec::new();
         for (name, capture) in &self.captures {
             let right = |c: &Captured| routers.contains(name) && c.packet.source == node_address(name, c.packet.source);
@@ -58,20 +58,16 @@ impl Watch {
     }
 
     /// Fails when something leaked.
-    pub fn nothing_leaked(&self, routers: &[&str]) -> Result<()> {
+    pub(crate) fn nothing_leaked(&self, routers: &[&str]) -> Result<()> {
         let leaks = self.leaks(routers)?;
-        ensure!(
-            leaks.is_empty(),
-            "{} packets leaked, the first ones: {:#?}",
-            leaks.len(),
-            &leaks[..leaks.len().min(3)]
-        );
+        let first: Vec<String> = leaks.iter().take(3).map(|l| format!("at {}: {:#?}", l.router, l.packet)).collect();
+        ensure!(leaks.is_empty(), "{} packets leaked, the first ones: {}", leaks.len(), first.join("\n"));
         Ok(())
     }
 
     /// Time from the first to the last packet that leaked, and how many did. Resets are left out: the far end goes on for
     /// seconds with a connection it learnt of within the window, and they say that there is none.
-    pub fn window(&self, routers: &[&str]) -> Result<(Duration, usize)> {
+    pub(crate) fn window(&self, routers: &[&str]) -> Result<(Duration, usize)> {
         let leaks: Vec<Leak> = self.leaks(routers)?.into_iter().filter(|leak| !is_reset(&leak.packet)).collect();
         let length = match (leaks.first(), leaks.last()) {
             (Some(first), Some(last)) => last.at - first.at,
@@ -81,12 +77,12 @@ impl Watch {
     }
 
     /// Packets of selected flows at a router.
-    pub fn seen_at(&self, router: &str) -> Result<usize> {
+    pub(crate) fn seen_at(&self, router: &str) -> Result<usize> {
         self.captures.get(router).context("no such router")?.count(is_selected)
     }
 
     /// Waits until no packet of a selected flow is seen at `router` while `stream` sends 100 more.
-    pub fn falls_silent(&self, router: &str, stream: &Stream) -> Result<()> {
+    pub(crate) fn falls_silent(&self, router: &str, stream: &Stream) -> Result<()> {
         sortie_testkit::until(SOON, "silence at a router", || {
             let clear = self.clear().and_then(|()| stream.sent(100, SOON)).and_then(|()| self.seen_at(router));
             clear.is_ok_and(|count| count == 0)
@@ -96,22 +92,22 @@ impl Watch {
 
 /// A packet where it must not be.
 #[derive(Debug)]
-pub struct Leak {
+pub(crate) struct Leak {
     /// When it was seen.
-    pub at: Instant,
+    pub(crate) at: Instant,
     /// Where it was seen.
-    pub router: &'static str,
+    pub(crate) router: &'static str,
     /// What it is.
-    pub packet: Packet,
+    pub(crate) packet: Packet,
 }
 
 /// Traffic of every selected flow of a pod.
-pub fn traffic(pod: &Pod) -> Result<Stream> {
+pub(crate) fn traffic(pod: &Pod) -> Result<Stream> {
     Stream::start(&pod.namespace, &flows(), PACE)
 }
 
 /// Every flow has been answered by this router last, and goes on to be.
-pub fn goes_by(stream: &Stream, router: &str) -> Result<()> {
+pub(crate) fn goes_by(stream: &Stream, router: &str) -> Result<()> {
     let count = |tallies: &BTreeMap<Flow, Tally>, flow: &Flow| -> u64 {
         let seen = tallies.get(flow).into_iter().flat_map(|tally| &tally.seen);
         seen.filter(|(seen, _)| seen.door == router).map(|(_, count)| count).sum()
@@ -142,6 +138,6 @@ fn is_reset(packet: &Packet) -> bool {
 }
 
 /// Whether an address is one of the pod's.
-pub fn is_own(pod: &Pod, address: IpAddr) -> bool {
+pub(crate) fn is_own(pod: &Pod, address: IpAddr) -> bool {
     pod.addresses.contains(&address)
 }

@@ -2,8 +2,9 @@
 //!
 //! Guarantees: a relative link leads to a file; `make X` and `cargo xtask X` name a target and a command that exist;
 //! every number of `core::ids` stands in `docs/configuration.md`, and no document names a rule priority of our range
-//! that we do not use. Leaves out: web addresses and anchors.
+//! that we do not use; the nft rules shown are those we load. Leaves out: web addresses and anchors.
 
+mod rules;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +16,8 @@ use sortie_core::ids;
 use crate::command::Tool;
 use crate::{COMMANDS, progress};
 
+/// Where the rules are shown, and where they are recorded.
+const RULES: [&str; 2] = ["docs/datapath.md", "crates/core/testdata/small-node.nft"];
 /// Where every number is listed.
 const NUMBERS: &str = "docs/configuration.md";
 
@@ -40,6 +43,8 @@ pub(crate) fn run(root: &Path, _: &[String]) -> Result<()> {
     found.extend(
         claimed().into_iter().filter(|number| !mentions(&listed, number)).map(|n| format!("{NUMBERS}: lacks {n}")),
     );
+    let [shown, recorded] = [read(&root.join(RULES[0]))?, read(&root.join(RULES[1]))?];
+    found.extend(rules::unknown_rules(&shown, &recorded).iter().map(|rule| format!("{}: no rule {rule}", RULES[0])));
     for line in &found {
         progress::line(&format!("  {line}"));
     }

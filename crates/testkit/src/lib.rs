@@ -7,6 +7,7 @@
 pub mod capture;
 pub mod cni;
 pub mod command;
+pub mod containerd;
 pub mod echo;
 pub mod flow;
 pub mod helper;

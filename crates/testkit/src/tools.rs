@@ -17,7 +17,7 @@ use crate::programs;
 pub enum Group {
     /// `cnitool` and the reference plugins.
     Cni,
-    /// `containerd`, its shim and `ctr`.
+    /// `containerd`, its shim, `ctr`, and `cri`, our client of its interface.
     Containerd,
     /// `runc`.
     Runc,
@@ -71,12 +71,16 @@ pub fn ensure(group: Group) -> Result<PathBuf> {
     Ok(out)
 }
 
+/// Everything a group is built from: the pins, and programs of our own in folders beside them.
 fn pins(source: &Path) -> Result<String> {
-    let read = |name: &str| {
-        let path = source.join(name);
-        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
-    };
-    Ok(read("go.mod")? + &read("go.sum")?)
+    let mut files = vec![source.join("go.mod"), source.join("go.sum")];
+    for entry in fs::read_dir(source).with_context(|| format!("cannot list {}", source.display()))? {
+        let own = entry?.path().join("main.go");
+        files.extend(own.is_file().then_some(own));
+    }
+    files.sort();
+    let read = |path: &PathBuf| fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
+    files.iter().map(read).collect()
 }
 
 fn build(group: Group, source: &Path, out: &Path) -> Result<()> {

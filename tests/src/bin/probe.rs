@@ -2,9 +2,10 @@
 //!
 //! `blast COUNT PORT TO...` sends COUNT datagrams from PORT to each address as fast as it can.
 //! `ask PORT TO` sends one datagram and prints the answer.
-//! `wait` waits for the end of standard input.
+//! `serve AT` answers every datagram with its source.
+//! `pause` does nothing for ever.
 
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
@@ -18,8 +19,11 @@ fn main() -> Result<()> {
             to.iter().try_for_each(|to| blast(count.parse()?, port.parse()?, to.parse()?))
         }
         ["ask", port, to] => ask(port.parse()?, to.parse()?),
-        ["wait"] => std::io::stdin().read_to_end(&mut Vec::new()).context("cannot wait").map(drop),
-        _ => bail!("blast COUNT PORT TO... | ask PORT TO | wait"),
+        ["serve", at] => serve(at.parse()?),
+        ["pause"] => loop {
+            std::thread::park();
+        },
+        _ => bail!("blast COUNT PORT TO... | ask PORT TO | serve AT | pause"),
     }
 }
 
@@ -46,4 +50,12 @@ fn ask(port: u16, to: SocketAddr) -> Result<()> {
     let mut buffer = [0; 256];
     let length = socket.recv(&mut buffer).context("no answer")?;
     std::io::stdout().write_all(&buffer[..length]).context("cannot print")
+}
+
+fn serve(at: SocketAddr) -> Result<()> {
+    let socket = UdpSocket::bind(at).context("cannot bind")?;
+    loop {
+        let (_, from) = socket.recv_from(&mut [0; 64]).context("cannot receive")?;
+        socket.send_to(format!("pod {from}").as_bytes(), from).context("cannot answer")?;
+    }
 }

@@ -1,0 +1,239 @@
+//! containerd and runc on the node of a [`Lab`], asked by the Container Runtime Interface as a kubelet does.
+//!
+//! Guarantees: root, state, sockets and mounts are private to the test; containers, shims and control groups are gone
+//! when the guard is dropped. Leaves out: pulling images.
+
+mod image;
+
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use crate::command;
+use crate::lab::Lab;
+use crate::net::{Mounts, Namespace, memory};
+use crate::process::Process;
+use crate::programs;
+use crate::tools::{Group, ensure};
+use crate::wait::{poll, until};
+
+pub use image::IMAGE;
+
+/// How long containerd may take to start.
+const START: Duration = Duration::from_secs(30);
+/// How long a container's process may take.
+const RUN: Duration = Duration::from_secs(20);
+/// Where runc and the shim keep sockets and state, whatever they are told.
+const FIXED: [&str; 2] = ["/run", "/var/lib"];
+/// Where control groups are.
+const CGROUPS: &str = "/sys/fs/cgroup";
+
+/// A running containerd.
+#[derive(Debug)]
+pub struct Containerd<'a> {
+    lab: &'a Lab,
+    node: Namespace,
+    folder: PathBuf,
+    group: String,
+    _process: Process,
+}
+
+impl<'a> Containerd<'a> {
+    /// Starts it with the networks in the lab's folder `net.d` and an image whose only program is `program`.
+    ///
+    /// # Errors
+    /// When a program cannot be built or does not start; with its log.
+    pub fn start(lab: &'a Lab, program: &Path) -> Result<Self> {
+        let (bin, _) = (ensure(Group::Containerd)?, ensure(Group::Runc)?);
+        let folder = lab.net().scratch().folder("containerd")?;
+        let mounts = Mounts::new(|| FIXED.iter().try_for_each(|path| memory(Path::new(path), "mode=755")))?;
+        let node = lab.node.with_mounts(mounts);
+        let config = folder.join("config.toml");
+        std::fs::write(&config, configuration(lab, &bin)?).context("cannot write containerd's configuration")?;
+        let mut command = Command::new(bin.join("containerd"));
+        let path = std::env::var("PATH").unwrap_or_default();
+        command.arg("--config").arg(&config).env("PATH", format!("{}:{path}", bin.display()));
+        let process = Process::start(&node, &mut command, &lab.path("containerd.log"))?;
+        let group = lab.node.name().trim_end_matches("-node").to_owned();
+        let containerd = Self { lab, node, folder, group, _process: process };
+        containerd.await_ready().with_context(|| containerd.log())?;
+        containerd.import(&bin, program)?;
+        Ok(containerd)
+    }
+
+    fn await_ready(&self) -> Result<()> {
+        let socket = self.socket();
+        until(START, "containerd's socket", || UnixStream::connect(&socket).is_ok())?;
+        until(START, "containerd's runtime interface", || self.call("Version", &json!({})).is_ok())
+    }
+
+    fn import(&self, bin: &Path, program: &Path) -> Result<()> {
+        let archive = image::pack(&self.folder, program)?;
+        let mut ctr = Command::new(bin.join("ctr"));
+        ctr.arg("--address").arg(self.socket()).args(["--namespace", "k8s.io", "images", "import"]).arg(archive);
+        self.node.with(|| command::text(&mut ctr, "")).map(drop)
+    }
+
+    /// What containerd said so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.lab.path("containerd.log")).unwrap_or_default()
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.folder.join("sock")
+    }
+
+    /// One request of the runtime interface.
+    ///
+    /// # Errors
+    /// What containerd answers.
+    pub fn call(&self, method: &str, request: &Value) -> Result<Value> {
+        let mut cri = Command::new(ensure(Group::Containerd)?.join("cri"));
+        cri.arg(self.socket()).arg(method);
+        let text = self.node.with(|| command::text(&mut cri, &request.to_string()))?;
+        serde_json::from_str(&text).with_context(|| format!("{method} answered no JSON: {text}"))
+    }
+
+    /// Starts a pod with annotations: its sandbox, attached, with nothing in it yet.
+    ///
+    /// # Errors
+    /// What containerd answers, a failed ADD for example.
+    pub fn sandbox(&self, name: &str, annotations: &Value) -> Result<Sandbox> {
+        let logs = self.folder.join(name);
+        std::fs::create_dir_all(&logs).with_context(|| format!("cannot create {}", logs.display()))?;
+        let config = json!({
+            "metadata": {"name": name, "namespace": "default", "uid": format!("uid-{name}")},
+            "annotations": annotations,
+            "logDirectory": logs,
+            "linux": {"cgroupParent": format!("/{}", self.group)},
+        });
+        let answer = self.call("RunPodSandbox", &json!({"config": config}))?;
+        let id = answer["podSandboxId"].as_str().context("the sandbox has no id")?.to_owned();
+        Ok(Sandbox { id, config, logs })
+    }
+
+    /// Runs a container in a pod to its end and returns what it printed.
+    ///
+    /// # Errors
+    /// What containerd answers; when it does not end in time.
+    pub fn run(&self, sandbox: &Sandbox, name: &str, words: &[&str]) -> Result<String> {
+        let config = json!({
+            "metadata": {"name": name},
+            "image": {"image": IMAGE},
+            "command": [image::PROGRAM],
+            "args": words,
+            "logPath": format!("{name}.log"),
+            "linux": {},
+        });
+        let request = json!({"podSandboxId": sandbox.id, "config": config, "sandboxConfig": sandbox.config});
+        let created = self.call("CreateContainer", &request)?;
+        let id = json!({"containerId": created["containerId"]});
+        self.call("StartContainer", &id)?;
+        poll(RUN, "the end of a container", || {
+            let status = self.call("ContainerStatus", &id).ok()?;
+            (status["status"]["state"] == "CONTAINER_EXITED").then_some(())
+        })?;
+        let log =
+            std::fs::read_to_string(sandbox.logs.join(format!("{name}.log"))).context("the container has no log")?;
+        // Time, stream, tag, text.
+        Ok(log.lines().filter_map(|line| line.splitn(4, ' ').nth(3)).collect::<Vec<_>>().join("\n"))
+    }
+
+    /// Ends a pod; DEL is called.
+    ///
+    /// # Errors
+    /// What containerd answers.
+    pub fn stop(&self, sandbox: &Sandbox) -> Result<()> {
+        let id = json!({"podSandboxId": sandbox.id});
+        self.call("StopPodSandbox", &id)?;
+        self.call("RemovePodSandbox", &id).map(drop)
+    }
+}
+
+impl Drop for Containerd<'_> {
+    fn drop(&mut self) {
+        // Shims outlive containerd; everything in the node's namespace or the test's control groups is the test's.
+        for hierarchy in subfolders(Path::new(CGROUPS)) {
+            remove_group(&hierarchy.join(&self.group));
+        }
+    }
+}
+
+/// A pod in containerd.
+#[derive(Clone, Debug)]
+pub struct Sandbox {
+    /// Its id, which is the container id of its attachment.
+    pub id: String,
+    config: Value,
+    logs: PathBuf,
+}
+
+/// Ends what is in a control group and removes it, innermost first.
+fn remove_group(group: &Path) {
+    for inner in subfolders(group) {
+        remove_group(&inner);
+    }
+    let inside = std::fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+    for pid in inside.lines().filter_map(|line| line.parse().ok()) {
+        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+    }
+    if group.is_dir() && until(Duration::from_secs(5), "an empty group", || std::fs::remove_dir(group).is_ok()).is_err()
+    {
+        eprintln!("control group {} stays", group.display());
+    }
+}
+
+fn subfolders(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()).collect()
+}
+
+fn configuration(lab: &Lab, bin: &Path) -> Result<String> {
+    let scratch = lab.net().scratch();
+    let (root, state, networks) =
+        (scratch.folder("containerd/root")?, scratch.folder("containerd/state")?, scratch.folder("net.d")?);
+    let plugin = programs::ours("sortie")?;
+    let plugins = plugin.parent().context("the plugin has no folder")?;
+    Ok(format!(
+        r#"version = 3
+root = "{root}"
+state = "{state}"
+disabled_plugins = ["io.containerd.nri.v1.nri", "io.containerd.internal.v1.tracing", "io.containerd.tracing.processor.v1.otlp"]
+[grpc]
+  address = "{folder}/sock"
+[ttrpc]
+  address = "{folder}/ttrpc"
+[plugins.'io.containerd.transfer.v1.local']
+  unpack_config = [ {{ platform = "linux/amd64", snapshotter = "native", differ = "walking" }} ]
+[plugins.'io.containerd.cri.v1.images']
+  snapshotter = "native"
+  [plugins.'io.containerd.cri.v1.images'.pinned_images]
+    sandbox = "{IMAGE}"
+[plugins.'io.containerd.cri.v1.runtime']
+  # A container may lack the right to lower it.
+  restrict_oom_score_adj = true
+  netns_mounts_under_state_dir = true
+  [plugins.'io.containerd.cri.v1.runtime'.cni]
+    bin_dirs = ["{bin}", "{plugins}"]
+    conf_dir = "{networks}"
+    max_conf_num = 1
+  [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
+    runtime_type = "io.containerd.runc.v2"
+    snapshotter = "native"
+    [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
+      BinaryName = "{bin}/runc"
+      SystemdCgroup = false
+"#,
+        root = root.display(),
+        state = state.display(),
+        folder = scratch.path().join("containerd").display(),
+        bin = bin.display(),
+        plugins = plugins.display(),
+        networks = networks.display(),
+    ))
+}

@@ -39,7 +39,7 @@ pub(crate) fn in_namespace(test: impl AsyncFnOnce(Node) + Send + 'static) {
             run(&format!("ip link set dev {device} up"));
             let began = std::time::Instant::now();
             while !run(&format!("ip -6 route show dev {device}")).contains("fe80::/64") {
-                assert!(began.elapsed() < std::time::Duration::from_secs(10), "{device} does not come up");
+                assert!(began.elapsed() < std::time::Duration::from_secs(60), "{device} does not come up");
             }
             run(&format!("ip addr add 192.0.2.{number}/28 dev {device}"));
             run(&format!("ip addr add 2001:db8:{number}::1/64 dev {device} nodad"));

@@ -103,9 +103,12 @@ pub(crate) fn tcp_socket(flow: Flow) -> Result<Socket> {
     Ok(socket)
 }
 
-/// A socket for one family only, so that the other one may use the same port. A thread that starts a program holds a copy
-/// of every socket for a moment, so a port that was just closed may still be taken.
-pub(crate) fn udp_socket(own: SocketAddr) -> Result<UdpSocket> {
+/// A socket of the calling thread's namespace for one family only, so that the other one may use the same port. A thread
+/// that starts a program holds a copy of every socket for a moment, so a port that was just closed may still be taken.
+///
+/// # Errors
+/// When the address cannot be used.
+pub fn udp_socket(own: SocketAddr) -> Result<UdpSocket> {
     let domain = if own.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
     let socket = Socket::new(domain, Type::DGRAM, None).context("no socket")?;
     if own.is_ipv6() {

@@ -4,20 +4,23 @@ use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
 
 use anyhow::{Context, Result, ensure};
 use sortie_testkit::lab::{PATIENCE, SERVER6};
-use sortie_testkit::{Capture, Captured, PodSpec, manifest, until};
+use sortie_testkit::probe::udp_socket;
+use sortie_testkit::{Capture, Captured, Pod, PodSpec, manifest, until};
 use sortie_tests::expect::node_address;
 use sortie_tests::{Scene, scenario};
 
 /// Destinations per family.
 const FLOWS: usize = 200;
 
-/// One datagram to many addresses of the server's network, each a flow of its own.
-fn scatter(destinations: impl Iterator<Item = std::net::IpAddr>) -> Result<()> {
-    let sockets = ["0.0.0.0:4000", "[::]:4001"].map(UdpSocket::bind);
-    let [four, six] = sockets;
-    let (four, six) = (four.context("cannot bind")?, six.context("cannot bind")?);
+/// A socket per family; every destination is a flow of its own.
+fn open(pod: &Pod) -> Result<[UdpSocket; 2]> {
+    pod.namespace.with(|| Ok([udp_socket("0.0.0.0:4000".parse()?)?, udp_socket("[::]:4000".parse()?)?]))
+}
+
+/// One datagram to each address.
+fn scatter([four, six]: &[UdpSocket; 2], destinations: impl Iterator<Item = std::net::IpAddr>) -> Result<()> {
     for to in destinations {
-        let socket = if to.is_ipv4() { &four } else { &six };
+        let socket = if to.is_ipv4() { four } else { six };
         socket.send_to(b"?", (to, 9000)).context("cannot send")?;
     }
     Ok(())
@@ -46,7 +49,7 @@ fn flows_are_shared_by_weight_in_both_families_and_none_goes_elsewhere() -> Resu
         let captures = ["a", "b", "c"].map(|router| Capture::start(lab.router(router)));
         let [a, b, c] = captures;
         let (a, b, c) = (a?, b?, c?);
-        pod.namespace.with(|| scatter(four().chain(six())))?;
+        scatter(&open(&pod)?, four().chain(six()))?;
         let total = || Some(b.count(is_scattered).ok()? + c.count(is_scattered).ok()?);
         until(PATIENCE, "every flow at one of the routers", || total() == Some(2 * FLOWS))?;
         assert_eq!(a.count(is_scattered)?, 0);
@@ -72,8 +75,9 @@ fn a_flow_stays_with_its_next_hop() -> Result<()> {
         let scene = Scene::new(lab, &[])?;
         let pod = scene.cni.pod(PodSpec::new("many").with("route", "spread"))?;
         let (b, c) = (Capture::start(lab.router("b"))?, Capture::start(lab.router("c"))?);
+        let sockets = open(&pod)?;
         for _ in 0..5 {
-            pod.namespace.with(|| scatter(four().take(40).chain(six().take(40))))?;
+            scatter(&sockets, four().take(40).chain(six().take(40)))?;
         }
         let seen = || Some(b.count(is_scattered).ok()? + c.count(is_scattered).ok()?);
         until(PATIENCE, "every datagram at one of the routers", || seen() == Some(5 * 80))?;

@@ -1,9 +1,8 @@
 //! Datagrams larger than the path.
 
-use std::net::UdpSocket;
-
 use anyhow::{Context, Result, ensure};
 use sortie_testkit::lab::{PATIENCE, servers};
+use sortie_testkit::probe::udp_socket;
 use sortie_testkit::{Capture, Captured, PodSpec};
 use sortie_tests::{Scene, scenario};
 
@@ -19,7 +18,7 @@ fn every_fragment_of_a_large_datagram_leaves_by_the_route() -> Result<()> {
         for to in servers(7000) {
             let answer = pod.namespace.with(|| {
                 let any = if to.is_ipv4() { "0.0.0.0:5060" } else { "[::]:5060" };
-                let socket = UdpSocket::bind(any).context("cannot bind")?;
+                let socket = udp_socket(any.parse()?)?;
                 socket.set_read_timeout(Some(PATIENCE)).context("cannot set a time limit")?;
                 socket.send_to(&[b'?'; LARGE], to).context("cannot send")?;
                 let mut buffer = [0; 256];

@@ -1,10 +1,10 @@
 //! ICMP: of its own, and about flows.
 
-use std::net::UdpSocket;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use sortie_testkit::lab::{PATIENCE, servers};
+use sortie_testkit::probe::udp_socket;
 use sortie_testkit::{Capture, Captured, PodSpec, ping};
 use sortie_tests::{Scene, scenario};
 
@@ -44,7 +44,7 @@ fn port_unreachable_about_a_chosen_flow_reaches_the_pod() -> Result<()> {
             for to in servers(9) {
                 let refused = pod.namespace.with(|| {
                     let any = if to.is_ipv4() { "0.0.0.0:5060" } else { "[::]:5060" };
-                    let socket = UdpSocket::bind(any).context("cannot bind")?;
+                    let socket = udp_socket(any.parse()?)?;
                     socket.connect(to).context("cannot connect")?;
                     socket.set_read_timeout(Some(PATIENCE)).context("cannot set a time limit")?;
                     socket.send(b"?").context("cannot send")?;
@@ -65,11 +65,11 @@ fn an_error_the_pod_sends_about_a_chosen_flow_leaves_by_its_route() -> Result<()
         let pod = scene.cni.pod(PodSpec::new("gone").with("route", "b").with("ports", "udp:5060"))?;
         let (right, wrong) = (Capture::start(lab.router("b"))?, Capture::start(lab.router("a"))?);
         for to in servers(9900) {
-            let far = lab.server.with(|| UdpSocket::bind(to).context("cannot bind"))?;
+            let far = lab.server.with(|| udp_socket(to))?;
             far.set_read_timeout(Some(PATIENCE)).context("cannot set a time limit")?;
             pod.namespace.with(|| {
                 let any = if to.is_ipv4() { "0.0.0.0:5060" } else { "[::]:5060" };
-                let socket = UdpSocket::bind(any).context("cannot bind")?;
+                let socket = udp_socket(any.parse()?)?;
                 socket.send_to(b"?", to).context("cannot send").map(drop)
             })?;
             let (_, from) = far.recv_from(&mut [0; 16]).context("the request did not arrive")?;

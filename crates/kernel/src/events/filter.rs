@@ -22,6 +22,10 @@ const RTM_DELRULE: u16 = 33;
 const AF_BRIDGE: u8 = 7;
 /// `RTPROT_KERNEL`: connected routes.
 const PROTOCOL_KERNEL: u8 = 2;
+const AF_INET6: u8 = 10;
+/// Length of `struct rtmsg`.
+const ROUTE_HEADER: usize = 12;
+const RTA_DST: u16 = 1;
 /// Length of `struct fib_rule_hdr`.
 const RULE_HEADER: usize = 12;
 const FRA_PRIORITY: u16 = 6;
@@ -71,8 +75,14 @@ impl Filter {
         let Some((table, protocol)) = table_and_protocol(body) else { return true };
         is_claimed(table, &self.numbers)
             || protocol == ids::PROTOCOL
-            || table == ids::TABLE_MAIN && protocol == PROTOCOL_KERNEL
+            || table == ids::TABLE_MAIN && protocol == PROTOCOL_KERNEL && !is_link_local(body)
     }
+}
+
+/// A destination under fe80::/10, which no path of ours leads to; every device brings one, some time after it came up.
+fn is_link_local(body: &[u8]) -> bool {
+    let destination = body.get(ROUTE_HEADER..).and_then(|rest| Attributes::of(rest).find(RTA_DST));
+    body.first() == Some(&AF_INET6) && matches!(destination, Some([0xfe, 0x80..=0xbf, ..]))
 }
 
 /// A rule with our protocol, or a deletion among our priorities whatever its protocol.
@@ -138,6 +148,18 @@ mod tests {
         assert_eq!(seen(&route(ids::TABLE_MAIN, PROTOCOL_KERNEL)), Some(Event::Routes));
         assert_eq!(seen(&route(ids::TABLE_MAIN, 186)), None);
         assert_eq!(seen(&route(9_999, 4)), None);
+    }
+
+    #[test]
+    fn the_link_local_network_of_a_device_does_not_concern_us() {
+        let connected = |network: &[u8]| {
+            let mut writer = Writer::after(&[AF_INET6, 64, 0, 0, 254, PROTOCOL_KERNEL, 0, 1, 0, 0, 0, 0]);
+            writer.bytes(RTA_DST, network);
+            writer.into_bytes()
+        };
+        let seen = |body: &[u8]| filter().route(&message(RTM_NEWROUTE, FOREIGN, body));
+        assert_eq!(seen(&connected(&[0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])), None);
+        assert_eq!(seen(&connected(&[0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])), Some(Event::Routes));
     }
 
     #[test]

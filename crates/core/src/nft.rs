@@ -13,6 +13,19 @@ use crate::state::{NftChain, NftChange, NftEdit, NftElement, NftKey, NftMap, Nft
 const MARK_MAP_SIZE: u32 = 4096;
 /// Most addresses a map of pods can hold.
 const ADDRESS_MAP_SIZE: u32 = 65_536;
+/// Most tuples a set holds at a time: more than connection tracking has entries on usual nodes.
+const TUPLE_SET_SIZE: u32 = 1_048_576;
+/// How long a tuple stays.
+const TUPLE_TIMEOUT: &str = "2s";
+
+/// The set of answers to flows that were just forgotten; the executor of a purge fills it.
+#[must_use]
+pub fn late_set(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "late4",
+        Family::V6 => "late6",
+    }
+}
 
 /// A chain with its digest.
 #[must_use]
@@ -87,12 +100,20 @@ pub fn elements_of<'a>(name: &'a str, map: &'a NftMap) -> impl Iterator<Item = N
 }
 
 fn declare_map(out: &mut String, name: &str, kind: NftMapKind) {
-    let (keyword, key, value, size) = match kind {
-        NftMapKind::Addresses(family) => ("set", address_type(family), "", ADDRESS_MAP_SIZE),
-        NftMapKind::AddressVerdict(family) => ("map", address_type(family), " : verdict", ADDRESS_MAP_SIZE),
-        NftMapKind::MarkVerdict => ("map", "mark", " : verdict", MARK_MAP_SIZE),
+    let (keyword, declared) = match kind {
+        NftMapKind::Addresses(family) => ("set", format!("type {}; size {ADDRESS_MAP_SIZE};", address_type(family))),
+        NftMapKind::AddressVerdict(family) => {
+            ("map", format!("type {} : verdict; size {ADDRESS_MAP_SIZE};", address_type(family)))
+        }
+        NftMapKind::MarkVerdict => ("map", format!("type mark : verdict; size {MARK_MAP_SIZE};")),
+        NftMapKind::Tuples(family) => ("set", tuples(address_type(family))),
     };
-    line(out, format_args!("add {keyword} inet {NFT_TABLE} {name} {{ type {key}{value}; size {size}; }}"));
+    line(out, format_args!("add {keyword} inet {NFT_TABLE} {name} {{ {declared} }}"));
+}
+
+fn tuples(address: &str) -> String {
+    let key = format!("{address} . {address} . inet_proto . inet_service . inet_service");
+    format!("type {key}; size {TUPLE_SET_SIZE}; flags timeout; timeout {TUPLE_TIMEOUT};")
 }
 
 fn address_type(family: Family) -> &'static str {

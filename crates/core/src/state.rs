@@ -160,6 +160,8 @@ pub enum NftMapKind {
     AddressVerdict(Family),
     /// `map { type mark : verdict }`.
     MarkVerdict,
+    /// Set of tuples whose members go by themselves; what it holds at a moment is no part of the state.
+    Tuples(Family),
 }
 
 /// Key of an element.
@@ -277,6 +279,19 @@ impl ConntrackFilter {
             Self::Reversed { address, mask, verdicts } => {
                 entry.mark & mask == 0 && entry.reply.source == *address && verdicts.of_accepted(entry) != 0
             }
+        }
+    }
+
+    /// What answers to the entry look like that are still under way when it is deleted; `None` when the
+    /// far end opened the flow, whose own packets may make a new one at any time.
+    #[must_use]
+    pub fn answer(&self, entry: &ConntrackEntry) -> Option<Tuple> {
+        match self {
+            Self::Address(pod) | Self::Reassigned { address: pod, .. } => {
+                (entry.original.source == *pod).then_some(entry.reply)
+            }
+            Self::Mark { .. } | Self::AnyMark { .. } => Some(entry.reply),
+            Self::Reversed { .. } => Some(entry.original),
         }
     }
 }

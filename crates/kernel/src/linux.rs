@@ -34,9 +34,22 @@ pub struct Linux {
     routes: Routes,
     rules: Rules,
     elements: Elements,
-    conntrack: Arc<Mutex<Conntrack>>,
+    flows: Arc<Mutex<Flows>>,
     src_valid_mark: SrcValidMark,
     own: Own,
+}
+
+/// Connection tracking, and the set that keeps answers to what was deleted from making it anew.
+struct Flows {
+    conntrack: Conntrack,
+    late: Elements,
+}
+
+impl Flows {
+    fn forget(&mut self, filters: &[ConntrackFilter]) -> Result<usize, KernelError> {
+        let Self { conntrack, late } = self;
+        conntrack.delete_with(filters, |answers| late.hold_back(answers))
+    }
 }
 
 impl Linux {
@@ -47,10 +60,11 @@ impl Linux {
     /// When the kernel refuses a socket or `saved` cannot be read.
     pub fn open(numbers: Numbers, saved: impl Into<PathBuf>) -> Result<Self, KernelError> {
         let (links, routes, rules, elements) = (Links::open()?, Routes::open()?, Rules::open()?, Elements::open()?);
-        let own = Own::of([routes.port(), rules.port(), elements.port()]);
-        let conntrack = Arc::new(Mutex::new(Conntrack::open()?));
+        let flows = Flows { conntrack: Conntrack::open()?, late: Elements::open()? };
+        let own = Own::of([routes.port(), rules.port(), elements.port(), flows.late.port()]);
+        let flows = Arc::new(Mutex::new(flows));
         let src_valid_mark = SrcValidMark::load(saved.into())?;
-        Ok(Self { numbers, links, routes, rules, elements, conntrack, src_valid_mark, own })
+        Ok(Self { numbers, links, routes, rules, elements, flows, src_valid_mark, own })
     }
 
     /// By whom changes are our own; for [`crate::Events`].
@@ -61,8 +75,8 @@ impl Linux {
 
     /// A walk over a large table takes long enough to be kept off the runtime's threads.
     async fn purge(&self, filters: &[ConntrackFilter]) -> Result<(), KernelError> {
-        let (conntrack, filters) = (Arc::clone(&self.conntrack), filters.to_vec());
-        let work = move || conntrack.lock().unwrap_or_else(PoisonError::into_inner).delete(&filters);
+        let (flows, filters) = (Arc::clone(&self.flows), filters.to_vec());
+        let work = move || flows.lock().unwrap_or_else(PoisonError::into_inner).forget(&filters);
         let deleted = tokio::task::spawn_blocking(work)
             .await
             .map_err(|join| KernelError::Answer { operation: "purge conntrack", detail: join.to_string() })??;

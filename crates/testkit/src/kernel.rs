@@ -114,8 +114,8 @@ fn json(namespace: &Namespace, program: &str, arguments: &[&str]) -> Result<Vec<
     serde_json::from_str(&text).with_context(|| format!("{program} {} printed no JSON", arguments.join(" ")))
 }
 
-/// Everything of ours in the kernel, one line each, in an order that does not depend on history; counters and handles
-/// are left out. Equal sets are equal state.
+/// Everything of ours in the kernel, one line each, in an order that does not depend on history; counters, handles
+/// and members that go by themselves are left out. Equal sets are equal state.
 ///
 /// # Errors
 /// When one of the programs fails.
@@ -134,6 +134,7 @@ pub fn own_state(namespace: &Namespace) -> Result<BTreeSet<String>> {
             }
             let elements = value.as_object_mut().and_then(|fields| fields.remove("elem"));
             let name = value["name"].as_str().unwrap_or_default().to_owned();
+            let elements = elements.filter(|_| value.get("timeout").is_none());
             let elements = elements.as_ref().and_then(Value::as_array).into_iter().flatten();
             state.extend(elements.map(|element| format!("element {name} {element}")));
             state.insert(format!("{kind} {value}"));

@@ -11,7 +11,7 @@ use super::exits::{Exit, Lane, link_local, network_of, networks};
 use super::{Inputs, empty_map};
 use crate::ids::{EXIT_MAIN, EXIT_NONE, Numbers};
 use crate::model::Family;
-use crate::nft::chain;
+use crate::nft::{chain, late_set};
 use crate::selection::{PathKey, PathSource};
 use crate::state::{NftChain, NftKey, NftMapKind, NftTable, NftValue};
 
@@ -24,6 +24,9 @@ const DROP_NO_EXIT: &str = "drop_no_exit";
 /// Packets of a running flow that became selected and is not forgotten yet: its addresses were rewritten
 /// for another way.
 const DROP_STALE: &str = "drop_stale";
+/// Answers to a flow that was forgotten: taken for a flow of the far end they would lead the pod's packets
+/// out by the door they came in.
+const DROP_LATE: &str = "drop_late";
 /// Selected packets that connection tracking cannot assign to a flow.
 const DROP_UNTRACKED: &str = "drop_untracked";
 
@@ -44,15 +47,18 @@ pub(super) fn excluded(cluster: &[IpNetwork]) -> Vec<IpNetwork> {
 /// The table without members.
 pub(super) fn table(inputs: &Inputs<'_>, exits: &BTreeMap<String, Exit>, excluded: &[IpNetwork]) -> NftTable {
     let mut table = NftTable::default();
-    table.counters.extend([DROP_GUARD, DROP_CLOSED, DROP_NO_EXIT, DROP_STALE, DROP_UNTRACKED].map(str::to_owned));
+    table
+        .counters
+        .extend([DROP_GUARD, DROP_CLOSED, DROP_NO_EXIT, DROP_STALE, DROP_LATE, DROP_UNTRACKED].map(str::to_owned));
     let marks = Marks { numbers: inputs.numbers };
     table.chains.extend(decision(excluded, marks));
     table.chains.extend(rewriting(excluded, marks));
     table.chains.extend(guard(excluded, marks));
-    for name in ["pods", "sel", "inb"] {
-        for family in Family::ALL {
-            let kind = if name == "pods" { NftMapKind::Addresses(family) } else { NftMapKind::AddressVerdict(family) };
-            table.maps.insert(map_name(name, family), empty_map(kind));
+    for family in Family::ALL {
+        table.maps.insert(late_set(family).to_owned(), empty_map(NftMapKind::Tuples(family)));
+        table.maps.insert(map_name("pods", family), empty_map(NftMapKind::Addresses(family)));
+        for name in ["sel", "inb"] {
+            table.maps.insert(map_name(name, family), empty_map(NftMapKind::AddressVerdict(family)));
         }
     }
     for name in ["exit", "gexit", "gsrc", "nat"] {
@@ -139,12 +145,19 @@ fn decision(excluded: &[IpNetwork], marks: Marks) -> impl Iterator<Item = (Strin
         known.clone(),
         format!("{} != 0 counter name {DROP_NO_EXIT} drop", marks.path()),
     ];
-    let pick = owned(&[
-        "ip saddr @pods4 goto src4",
-        "ip6 saddr @pods6 goto src6",
-        "ip daddr @pods4 goto dst4",
-        "ip6 daddr @pods6 goto dst6",
-    ]);
+    let late = |family: Family| {
+        let (ip, set) = (keyword(family), late_set(family));
+        let tuple = format!("{ip} saddr . {ip} daddr . meta l4proto . th sport . th dport @{set}");
+        format!("ct state new {tuple} counter name {DROP_LATE} drop")
+    };
+    let pick = vec![
+        "ip saddr @pods4 goto src4".to_owned(),
+        "ip6 saddr @pods6 goto src6".to_owned(),
+        late(Family::V4),
+        late(Family::V6),
+        "ip daddr @pods4 goto dst4".to_owned(),
+        "ip6 daddr @pods6 goto dst6".to_owned(),
+    ];
     let ask = |side: &str, map: &str, family: Family| -> Vec<String> {
         let other = if side == "saddr" { "daddr" } else { "saddr" };
         let lookup = format!("{} {side} vmap @{}", keyword(family), map_name(map, family));

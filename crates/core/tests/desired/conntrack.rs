@@ -78,6 +78,16 @@ fn flows_of_other_pods_are_not_touched() {
 }
 
 #[test]
+fn answers_to_a_forgotten_flow_are_known_when_the_pod_opened_it() {
+    let (ours, by_mark) = (filter(), ConntrackFilter::Mark { value: PATH, mask: 0x000f_ff00 });
+    let flow = opened(5060, "192.0.2.10", PATH);
+    assert_eq!(ours.answer(&flow), Some(tuple(("192.0.2.10", 9), ("172.16.1.11", 5060))));
+    assert_eq!(by_mark.answer(&flow), ours.answer(&flow));
+    let accepted = ConntrackEntry { original: flow.reply, reply: flow.original, mark: PATH };
+    assert_eq!(ours.answer(&accepted), None, "its client may go on at any time");
+}
+
+#[test]
 fn after_the_loss_of_the_table_an_answer_that_went_astray_is_no_flow_of_its_own() {
     let ConntrackFilter::Reassigned { address, mask, verdicts } = filter() else { unreachable!() };
     let reversed = ConntrackFilter::Reversed { address, mask, verdicts };
@@ -86,7 +96,9 @@ fn after_the_loss_of_the_table_an_answer_that_went_astray_is_no_flow_of_its_own(
         reply: tuple(("10.244.1.7", own_port), (far, 7000)),
         mark: 0,
     };
-    assert!(reversed.selects(&from("192.0.2.10", 5060)));
+    let astray = from("192.0.2.10", 5060);
+    assert!(reversed.selects(&astray));
+    assert_eq!(reversed.answer(&astray), Some(astray.original));
     assert!(!reversed.selects(&from("192.0.2.10", 7)));
     assert!(!reversed.selects(&from("10.244.2.9", 5060)));
     assert!(!reversed.selects(&ConntrackEntry { mark: PATH, ..from("192.0.2.10", 5060) }));

@@ -30,6 +30,9 @@ const CTA_PROTO_NUM: u16 = 1;
 const CTA_PROTO_SRC_PORT: u16 = 2;
 const CTA_PROTO_DST_PORT: u16 = 3;
 
+/// Listings of the table in one deletion.
+const PASSES: usize = 4;
+
 /// The connection-tracking table of the network namespace it was opened in.
 pub struct Conntrack {
     connection: Connection,
@@ -50,11 +53,35 @@ impl Conntrack {
     /// # Errors
     /// What the kernel answers.
     pub fn delete(&mut self, filters: &[ConntrackFilter]) -> Result<usize, KernelError> {
-        if filters.is_empty() {
-            return Ok(0);
-        }
+        self.delete_with(filters, |_| Ok(()))
+    }
+
+    /// The same, and before entries go `hold_back` learns what answers to them look like. A packet on its way
+    /// through the node may bring an entry back, or one may be missed by the listing: looks again until
+    /// nothing is found.
+    ///
+    /// # Errors
+    /// What the kernel or `hold_back` answers.
+    pub fn delete_with(
+        &mut self,
+        filters: &[ConntrackFilter],
+        mut hold_back: impl FnMut(&[Tuple]) -> Result<(), KernelError>,
+    ) -> Result<usize, KernelError> {
         let mut deleted = 0;
-        for entry in self.dump(filters)? {
+        for _ in 0..PASSES {
+            let entries = if filters.is_empty() { Vec::new() } else { self.dump(filters)? };
+            if entries.is_empty() {
+                break;
+            }
+            hold_back(&entries.iter().filter_map(|entry| entry.answer).collect::<Vec<_>>())?;
+            deleted += self.delete_all(entries)?;
+        }
+        Ok(deleted)
+    }
+
+    fn delete_all(&mut self, entries: Vec<Entry>) -> Result<usize, KernelError> {
+        let mut deleted = 0;
+        for entry in entries {
             match self.connection.request(conntrack::DELETE, 0, &entry.deletion()) {
                 Ok(()) => deleted += 1,
                 Err(refusal) if refusal.is(libc::ENOENT) => {}
@@ -69,7 +96,10 @@ impl Conntrack {
     fn dump(&mut self, filters: &[ConntrackFilter]) -> Result<Vec<Entry>, KernelError> {
         self.connection
             .dump(conntrack::GET, &nfgen::header(nfgen::UNSPEC, 0), |message| {
-                Entry::read(&message).filter(|entry| filters.iter().any(|filter| filter.selects(&entry.flow)))
+                let mut entry = Entry::read(&message)?;
+                let filter = filters.iter().find(|filter| filter.selects(&entry.flow))?;
+                entry.answer = filter.answer(&entry.flow);
+                Some(entry)
             })
             .map_err(|refusal| refusal.about("list", "conntrack entries"))
     }
@@ -82,6 +112,8 @@ struct Entry {
     tuple: Vec<u8>,
     id: u32,
     zone: Option<Vec<u8>>,
+    /// What may still come.
+    answer: Option<Tuple>,
     flow: ConntrackEntry,
 }
 
@@ -97,6 +129,7 @@ impl Entry {
             tuple: tuple.to_vec(),
             id: attributes.be32(CTA_ID)?,
             zone: attributes.find(CTA_ZONE).map(<[u8]>::to_vec),
+            answer: None,
             flow: ConntrackEntry {
                 original: tuple_of(Attributes::of(tuple))?,
                 reply: tuple_of(attributes.nested(CTA_TUPLE_REPLY)?)?,

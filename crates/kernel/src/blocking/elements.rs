@@ -10,7 +10,9 @@ use std::net::IpAddr;
 
 use nix::libc;
 use sortie_core::ids;
-use sortie_core::state::{NftElement, NftKey, NftValue};
+use sortie_core::model::Family;
+use sortie_core::nft::late_set;
+use sortie_core::state::{NftElement, NftKey, NftValue, Tuple};
 
 use crate::KernelError;
 use crate::netlink::attribute::Writer;
@@ -85,6 +87,28 @@ impl Elements {
         Err(KernelError::Netlink { operation: "change", object: object(), source })
     }
 
+    /// Has packets that open a flow with one of these tuples dropped for some seconds. Without our table
+    /// there is nobody to do so, and that is no error.
+    ///
+    /// # Errors
+    /// What the kernel answers.
+    pub fn hold_back(&mut self, answers: &[Tuple]) -> Result<(), KernelError> {
+        let with_ports = answers.iter().filter(|tuple| tuple.source_port != 0 && tuple.destination_port != 0);
+        let by_set = with_ports.map(|tuple| (late_set(Family::of(tuple.source)), tuple));
+        let bodies = bodies(by_set, write_tuple);
+        if bodies.is_empty() {
+            return Ok(());
+        }
+        let mut batch = Batch::begin(&mut self.connection);
+        for body in bodies {
+            batch.push(&mut self.connection, (nftables::NEWSETELEM, flag::CREATE), &body);
+        }
+        match batch.commit(&mut self.connection) {
+            Err(refusal) if refusal.is(libc::ENOENT) => Ok(()),
+            other => other.map_err(|refusal| refusal.about("hold back", format!("{} answers", answers.len()))),
+        }
+    }
+
     /// Port by which notifications about our transactions are recognised.
     #[cfg(feature = "async")]
     pub(crate) fn port(&self) -> u32 {
@@ -93,10 +117,10 @@ impl Elements {
 
     fn transaction(&mut self, remove: &[&NftElement], add: &[NftElement]) -> Result<(), Refusal> {
         let mut batch = Batch::begin(&mut self.connection);
-        for body in bodies(remove.iter().copied(), write_key) {
+        for body in bodies(remove.iter().map(|e| (e.map.as_str(), *e)), write_key) {
             batch.push(&mut self.connection, (nftables::DELSETELEM, 0), &body);
         }
-        for body in bodies(add.iter(), write_element) {
+        for body in bodies(add.iter().map(|e| (e.map.as_str(), e)), write_element) {
             batch.push(&mut self.connection, (nftables::NEWSETELEM, flag::CREATE), &body);
         }
         batch.commit(&mut self.connection)
@@ -118,13 +142,13 @@ impl Elements {
 }
 
 /// Message bodies that name these elements: one or more for each set.
-fn bodies<'a>(
-    elements: impl Iterator<Item = &'a NftElement>,
-    write: impl Fn(&mut Writer, &NftElement) + Copy,
+fn bodies<'a, T: 'a>(
+    elements: impl Iterator<Item = (&'a str, &'a T)>,
+    write: impl Fn(&mut Writer, &T) + Copy,
 ) -> Vec<Vec<u8>> {
-    let mut by_set = BTreeMap::<&str, Vec<&NftElement>>::new();
-    for element in elements {
-        by_set.entry(&element.map).or_default().push(element);
+    let mut by_set = BTreeMap::<&str, Vec<&T>>::new();
+    for (set, element) in elements {
+        by_set.entry(set).or_default().push(element);
     }
     let mut bodies = Vec::new();
     for (set, elements) in by_set {
@@ -179,6 +203,29 @@ fn key(writer: &mut Writer, key: NftKey) {
     });
 }
 
+fn write_tuple(writer: &mut Writer, tuple: &Tuple) {
+    writer.nest(list::ELEMENT, |w| tuple_key(w, tuple));
+}
+
+/// A concatenation: each part fills whole words of 32 bits.
+fn tuple_key(writer: &mut Writer, tuple: &Tuple) {
+    let mut key = Vec::with_capacity(44);
+    for address in [tuple.source, tuple.destination] {
+        match address {
+            IpAddr::V4(a) => key.extend(a.octets()),
+            IpAddr::V6(a) => key.extend(a.octets()),
+        }
+    }
+    key.extend([tuple.protocol, 0, 0, 0]);
+    for port in [tuple.source_port, tuple.destination_port] {
+        key.extend(port.to_be_bytes());
+        key.extend([0, 0]);
+    }
+    writer.nest(element::KEY, |w| {
+        w.bytes(element::DATA_VALUE, &key);
+    });
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -192,7 +239,7 @@ mod tests {
                 value: NftValue::Goto("a_chain_with_a_rather_long_name".into()),
             })
             .collect();
-        let bodies = bodies(elements.iter(), write_element);
+        let bodies = bodies(elements.iter().map(|e| (e.map.as_str(), e)), write_element);
         assert!(bodies.len() > 10);
         assert!(bodies.iter().all(|body| body.len() < 65_535));
     }

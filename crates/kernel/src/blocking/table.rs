@@ -45,6 +45,12 @@ const TYPE_VERDICT: u32 = 0xffff_ff00;
 const TYPE_IPV4: u32 = 7;
 const TYPE_IPV6: u32 = 8;
 const TYPE_MARK: u32 = 19;
+const TYPE_PROTOCOL: u32 = 12;
+const TYPE_SERVICE: u32 = 13;
+/// Bits of one part of a concatenation's type (`TYPE_BITS`).
+const TYPE_BITS: u32 = 6;
+const TYPE_TUPLE4: u32 = tuple_type(TYPE_IPV4);
+const TYPE_TUPLE6: u32 = tuple_type(TYPE_IPV6);
 /// `enum nft_object_attributes`, `NFT_OBJECT_COUNTER`, `NFTA_COUNTER_PACKETS`.
 const OBJECT_NAME: u16 = 2;
 const OBJECT_TYPE: u16 = 3;
@@ -100,7 +106,10 @@ impl Elements {
         let chains = self.read_chains(generation)?;
         let mut maps = BTreeMap::new();
         for (name, kind) in self.dump((nftables::GETSET, nftables::NEWSET), generation, set_of)? {
-            let elements = self.read_elements(&name, kind, generation)?;
+            let elements = match kind {
+                NftMapKind::Tuples(_) => BTreeMap::new(),
+                _ => self.read_elements(&name, kind, generation)?,
+            };
             maps.insert(name, NftMap { kind, elements });
         }
         let counters = self.read_counters(generation)?.into_keys().collect::<BTreeSet<_>>();
@@ -200,6 +209,12 @@ fn comment(mut data: &[u8]) -> Option<String> {
     None
 }
 
+/// Addresses, protocol and ports, in the order of the set's declaration.
+const fn tuple_type(address: u32) -> u32 {
+    let addresses = address << TYPE_BITS | address;
+    (addresses << TYPE_BITS | TYPE_PROTOCOL) << (2 * TYPE_BITS) | TYPE_SERVICE << TYPE_BITS | TYPE_SERVICE
+}
+
 fn set_of(attributes: Attributes<'_>) -> Option<(String, NftMapKind)> {
     let flags = attributes.be32(SET_FLAGS).unwrap_or(0);
     if flags & SET_FOREIGN_FLAGS != 0 {
@@ -211,6 +226,8 @@ fn set_of(attributes: Attributes<'_>) -> Option<(String, NftMapKind)> {
         (TYPE_IPV4, Some(TYPE_VERDICT)) => NftMapKind::AddressVerdict(Family::V4),
         (TYPE_IPV6, Some(TYPE_VERDICT)) => NftMapKind::AddressVerdict(Family::V6),
         (TYPE_MARK, Some(TYPE_VERDICT)) => NftMapKind::MarkVerdict,
+        (TYPE_TUPLE4, None) => NftMapKind::Tuples(Family::V4),
+        (TYPE_TUPLE6, None) => NftMapKind::Tuples(Family::V6),
         _ => return None,
     };
     Some((attributes.text(SET_NAME)?, kind))
@@ -226,6 +243,7 @@ fn member_of(kind: NftMapKind, attributes: Attributes<'_>) -> Option<(NftKey, Nf
             NftKey::Address(IpAddr::from(*bytes.first_chunk::<16>()?))
         }
         NftMapKind::MarkVerdict => NftKey::Mark(u32::from_ne_bytes(*bytes.first_chunk()?)),
+        NftMapKind::Tuples(_) => return None,
     };
     Some((key, value_of(attributes)))
 }

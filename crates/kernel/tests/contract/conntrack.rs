@@ -1,6 +1,7 @@
 //! Connection-tracking entries as `conntrack` sees them.
 
-use sortie_core::state::{ConntrackFilter, Step, Verdicts};
+use sortie_core::model::Family;
+use sortie_core::state::{ConntrackFilter, NftChange, NftMap, NftMapKind, NftTable, Step, Verdicts};
 use sortie_kernel::Platform as _;
 use sortie_kernel::blocking::Conntrack;
 
@@ -74,6 +75,29 @@ fn a_purge_is_a_step_and_twice_is_once() {
         linux.apply(&purge).await.unwrap();
         linux.apply(&purge).await.unwrap();
         assert_eq!(left(), [5003]);
+    });
+}
+
+#[test]
+fn answers_to_what_a_purge_deletes_are_held_back() {
+    in_namespace(async |node| {
+        flows();
+        let mut linux = node.linux();
+        let late = [("late4", Family::V4), ("late6", Family::V6)];
+        let set = |family| NftMap { kind: NftMapKind::Tuples(family), elements: std::collections::BTreeMap::new() };
+        let maps = late.map(|(name, family)| (name.to_owned(), set(family))).into();
+        let table = NftTable { maps, ..NftTable::default() };
+        linux.apply(&Step::Nft(NftChange::Replace(table.clone()))).await.unwrap();
+        let pods = ["10.1.0.5", "fd00::5"].map(|a| ConntrackFilter::Address(a.parse().unwrap()));
+        linux.apply(&Step::PurgeConntrack(pods.to_vec())).await.unwrap();
+        assert_eq!(left(), [5003]);
+        let held = |set: &str| run(&format!("nft list set inet sortie {set}"));
+        let shown = held("late4");
+        assert!(shown.contains("198.51.100.7 . 10.1.0.5 . udp . 53 . 5000 expires"), "{shown}");
+        assert!(shown.contains("198.51.100.7 . 10.1.0.5 . tcp . 80 . 5001 expires"), "{shown}");
+        assert_eq!(shown.matches("expires").count(), 2, "not what the far end opened: {shown}");
+        assert!(held("late6").contains("2001:db8:f::7 . fd00::5 . udp . 53 . 5004 expires"), "{}", held("late6"));
+        assert_eq!(linux.observe().await.unwrap().nft, Some(table), "what is held back is no state");
     });
 }
 

@@ -209,7 +209,7 @@ impl<P: Platform> Node<P> {
         let answer = match request {
             Request::Attach(attachment) => self.attach(attachment).await,
             Request::Detach(key) => self.leave(&key).await,
-            Request::Check(key) => self.check(&key).await,
+            Request::Check { key, addresses } => self.check(&key, &addresses).await,
             Request::Gc { network, valid } => self.gc(&network, &valid).await,
             Request::Status => Ok(Reply::Status(self.report().await)),
         };

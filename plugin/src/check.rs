@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::net::IpAddr;
 
 use sortie_core::cni::{NetConf, Target};
 use sortie_core::ids::PRIORITY_RANGE;
@@ -14,8 +15,8 @@ use crate::trouble::Trouble;
 
 /// Success when nothing differs. Without the helper only the attachment's own rules can be compared: what is
 /// missing of them is told, and otherwise that the helper does not answer.
-pub(crate) fn run(conf: &NetConf, target: &Target) -> Result<(), Trouble> {
-    match demand(conf, Request::Check(key(target))) {
+pub(crate) fn run(conf: &NetConf, target: &Target, addresses: &[IpAddr]) -> Result<(), Trouble> {
+    match demand(conf, Request::Check { key: key(target), addresses: addresses.to_vec() }) {
         Ok(Reply::Checked { drift }) if drift.is_empty() => Ok(()),
         Ok(Reply::Checked { drift }) => Err(Trouble::Drift(drift)),
         Ok(_) => Err(Trouble::Answer("check")),

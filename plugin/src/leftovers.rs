@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -38,7 +38,7 @@ pub(crate) fn remove(directory: &Path, key: &AttachmentKey) {
     let is_done = match serde_json::from_slice::<StoredAttachment>(&text) {
         // `a-b` with `c` and `a` with `b-c` share a file name.
         Ok(stored) if AttachmentKey::of(&stored.attachment) != *key => return,
-        Ok(stored) => clear(&stored, &others(directory, &path)),
+        Ok(stored) => others(directory, &path).is_some_and(|others| clear(&stored, &others)),
         Err(error) => {
             log::warn!("attachment cannot be used file={} error={error}", path.display());
             false
@@ -54,11 +54,24 @@ pub(crate) fn remove(directory: &Path, key: &AttachmentKey) {
     }
 }
 
-/// Every other attachment in the directory; one that cannot be read holds nothing that is known.
-fn others(directory: &Path, own: &Path) -> Vec<StoredAttachment> {
+/// Every other attachment in the directory; `None` when one cannot be read, for it may hold the same address.
+fn others(directory: &Path, own: &Path) -> Option<Vec<StoredAttachment>> {
     let entries = fs::read_dir(directory).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
     let files = entries.filter(|path| path != own && path.extension().is_some_and(|e| e == "json"));
-    files.filter_map(|path| serde_json::from_slice(&fs::read(path).ok()?).ok()).collect()
+    files.filter_map(|path| other(&path).transpose()).collect::<io::Result<_>>().inspect_err(told).ok()
+}
+
+/// `None` when it went meanwhile.
+fn other(path: &Path) -> io::Result<Option<StoredAttachment>> {
+    match fs::read(path) {
+        Ok(text) => Ok(Some(serde_json::from_slice(&text)?)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn told(error: &io::Error) {
+    log::warn!("another attachment cannot be read, all is left for the helper to remove error={error}");
 }
 
 /// Whether everything went.

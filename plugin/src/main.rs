@@ -37,6 +37,12 @@ fn answer(started: Instant) -> Answer {
     match read() {
         Ok(input) => {
             logging::start(&input.conf);
+            for key in &input.conf.unknown {
+                log::warn!(
+                    "key of the network configuration is unknown and ignored network={} key={key:?}",
+                    input.conf.name
+                );
+            }
             let (record, outcome) = run(&input);
             record.write(started, outcome.as_ref().err());
             outcome.unwrap_or_else(|trouble| Answer::Error(Refusal { version: input.version, error: trouble.into() }))
@@ -82,7 +88,9 @@ fn run(input: &Input) -> (Record<'_>, Result<Answer, Trouble>) {
             del::run(conf, target);
             (Record::about("DEL", target), Ok(Answer::Nothing))
         }
-        Command::Check(target) => (Record::about("CHECK", target), quiet(check::run(conf, target))),
+        Command::Check(target, addresses) => {
+            (Record::about("CHECK", target), quiet(check::run(conf, target, addresses)))
+        }
         Command::Gc(valid) => (Record::of("GC", "-", "-"), quiet(gc::run(conf, valid))),
         Command::Status => (Record::of("STATUS", "-", "-"), quiet(status::run(conf))),
         Command::Version => (Record::of("VERSION", "-", "-"), Ok(Answer::Versions(input.version.clone()))),

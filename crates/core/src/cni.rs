@@ -12,6 +12,8 @@ mod result;
 #[cfg(test)]
 mod tests;
 
+use std::net::IpAddr;
+
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -51,8 +53,8 @@ pub enum Command {
     Add(Box<Addition>),
     /// DEL.
     Del(Target),
-    /// CHECK.
-    Check(Target),
+    /// CHECK, with the addresses of `prevResult`.
+    Check(Target, Vec<IpAddr>),
     /// GC with the attachments that stay.
     Gc(Vec<Target>),
     /// STATUS.
@@ -144,7 +146,7 @@ fn attachment(
     let prev_result = PrevResult::read(prev_result.get(), &target.interface)?;
     let version = version.to_owned();
     if verb == Verb::Check {
-        return Ok(Input { version, conf, command: Command::Check(target) });
+        return Ok(Input { version, conf, command: Command::Check(target, prev_result.addresses) });
     }
     let attachment = Attachment {
         container_id: target.container_id,

@@ -1,5 +1,7 @@
 //! Messages.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 use sortie_core::model::Attachment;
 use sortie_core::state::Rule;
@@ -25,7 +27,12 @@ pub enum Request {
     /// DEL.
     Detach(AttachmentKey),
     /// CHECK.
-    Check(AttachmentKey),
+    Check {
+        /// Which.
+        key: AttachmentKey,
+        /// What the runtime believes its addresses to be; at least one.
+        addresses: Vec<IpAddr>,
+    },
     /// GC: everything of `network` that is not in `valid` goes.
     Gc {
         /// Net conf `name`.

@@ -1,5 +1,6 @@
 //! CHECK: what of an attachment is missing in the kernel, or there against our will.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use sortie_core::desired::Member;
@@ -17,7 +18,7 @@ const NAMED: usize = 8;
 impl<P: Platform> Node<P> {
     /// Compares with the kernel as it is now; repairing is the reconcile's business. What concerns other
     /// attachments only is left out.
-    pub(super) async fn check(&mut self, key: &AttachmentKey) -> Result<Reply, Failure> {
+    pub(super) async fn check(&mut self, key: &AttachmentKey, addresses: &[IpAddr]) -> Result<Reply, Failure> {
         is_key(key)?;
         if !self.attachments.contains_key(key) {
             let drift = vec![format!("attachment {} {} is not known to the helper", key.container_id, key.interface)];
@@ -29,7 +30,8 @@ impl<P: Platform> Node<P> {
         };
         let concern = Concern::of(held);
         let steps = plan(&observed, &desired);
-        Ok(Reply::Checked { drift: steps.into_iter().filter_map(|s| sentence(&concern.narrow(s)?)).collect() })
+        let state = steps.into_iter().filter_map(|s| sentence(&concern.narrow(s)?));
+        Ok(Reply::Checked { drift: concern.other_addresses(addresses).into_iter().chain(state).collect() })
     }
 }
 
@@ -42,6 +44,16 @@ struct Concern<'a> {
 impl<'a> Concern<'a> {
     fn of(held: &'a Held) -> Self {
         Self { addresses: &held.stored.attachment.addresses, member: &held.member }
+    }
+
+    /// What the runtime believes and what was attached, when they differ.
+    fn other_addresses(&self, believed: &[IpAddr]) -> Option<String> {
+        let list = |addresses: &[IpAddr]| {
+            let sorted: BTreeSet<_> = addresses.iter().map(IpAddr::to_string).collect();
+            sorted.into_iter().collect::<Vec<_>>().join(", ")
+        };
+        let (believed, attached) = (list(believed), list(self.addresses));
+        (believed != attached).then(|| format!("addresses of prevResult are {believed}, of the attachment {attached}"))
     }
 
     /// The part of a step that is this attachment's or everybody's.

@@ -165,7 +165,13 @@ impl Stage {
     }
 
     pub(super) fn drift(&mut self, container: &str) -> Vec<String> {
-        match self.ask(Request::Check(key(container))) {
+        let held = self.node.attachments.get(&key(container));
+        let addresses = held.map(|h| h.stored.attachment.addresses.clone()).unwrap_or_default();
+        self.drift_at(container, addresses)
+    }
+
+    pub(super) fn drift_at(&mut self, container: &str, addresses: Vec<std::net::IpAddr>) -> Vec<String> {
+        match self.ask(Request::Check { key: key(container), addresses }) {
             Reply::Checked { drift } => drift,
             other => panic!("{other:?}"),
         }

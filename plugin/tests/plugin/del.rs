@@ -104,6 +104,16 @@ fn a_late_del_does_not_hurt_the_next_holder_of_the_address() {
 }
 
 #[test]
+fn an_attachment_that_cannot_be_read_may_hold_the_address_so_all_is_left_to_the_helper() {
+    let (namespace, runtime) = programmed("spoilt");
+    runtime.write(FILE, &stored("c0ffee", &[rule("10.1.0.5/32", 10_000)]));
+    runtime.write("attachments/next-eth0.json", "{\"attachment\":");
+    runtime.run("DEL", json!({})).is_silent_success();
+    assert_eq!(traces(&namespace, "10.1.0.5"), [1, 1, 1]);
+    assert!(!runtime.path(FILE).exists() && runtime.path(&format!("{FILE}.detached")).exists());
+}
+
+#[test]
 fn del_without_a_helper_succeeds_when_the_table_is_gone() {
     let (namespace, runtime) = programmed("table");
     within(&namespace, &["nft", "delete", "table", "inet", "sortie"]);

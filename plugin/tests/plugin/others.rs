@@ -23,7 +23,7 @@ fn check_tells_every_difference() {
     let (code, details) = runtime.run("CHECK", json!({})).error();
     assert_eq!((code, details.as_str()), (107, "rule is missing: pref 1300; src_valid_mark of eth1 is 0"));
     assert_eq!(runtime.run("CHECK", json!({})).error().0, 5);
-    assert_eq!(helper.asked(), [(); 3].map(|()| Request::Check(key("c0ffee"))));
+    assert_eq!(helper.asked(), [(); 3].map(|()| Request::Check { key: key("c0ffee"), addresses: runtime.addresses() }));
 }
 
 #[test]

@@ -62,6 +62,12 @@ impl Runtime {
         self.directory.path().join(name)
     }
 
+    /// What the runtime believes the pod to have.
+    pub(crate) fn addresses(&self) -> Vec<std::net::IpAddr> {
+        let addresses = result()["ips"].as_array().unwrap().clone();
+        addresses.iter().map(|ip| ip["address"].as_str().unwrap().split('/').next().unwrap().parse().unwrap()).collect()
+    }
+
     pub(crate) fn write(&self, name: &str, text: &str) {
         std::fs::write(self.path(name), text).unwrap();
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 
 use crate::{annotation, ids};
@@ -69,7 +70,26 @@ pub struct NetConf {
     pub routes: Vec<serde_json::Value>,
     /// Annotations of `sortie.dev/` in `runtimeConfig`.
     pub annotations: BTreeMap<String, String>,
+    /// Keys that neither CNI nor this plugin knows: most likely misspelt.
+    pub unknown: Vec<String>,
 }
+
+/// Keys of the specification and of common runtimes that mean nothing to us (CNI spec 1.1.0, section 1; `cni.dev/`
+/// is reserved).
+const FOREIGN: [&str; 10] =
+    ["cniVersion", "type", "capabilities", "prevResult", "args", "ipam", "dns", "ipMasq", "disableCheck", "disableGC"];
+/// Keys of [`RawConf`] that are not reserved.
+const OWN: [&str; 9] = [
+    "name",
+    "helperSocket",
+    "stateDir",
+    "dataDir",
+    "timeoutMilliseconds",
+    "whenHelperDown",
+    "logLevel",
+    "logFile",
+    "routes",
+];
 
 /// The configuration as JSON: every key may be absent or null.
 #[derive(Clone, Default, Deserialize)]
@@ -87,6 +107,8 @@ pub(super) struct RawConf {
     runtime_config: Option<RuntimeConfig>,
     #[serde(rename = "cni.dev/valid-attachments", deserialize_with = "null_is_empty")]
     valid: Option<Vec<Valid>>,
+    #[serde(skip)]
+    unknown: Vec<String>,
 }
 
 #[derive(Clone, Default, Deserialize)]
@@ -110,7 +132,10 @@ fn null_is_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Ve
 
 impl RawConf {
     pub(super) fn read(text: &str) -> Result<Self, Problem> {
-        serde_json::from_str(text).map_err(|e| Problem::config("network configuration", e.to_string()))
+        let refused = |e: serde_json::Error| Problem::config("network configuration", e.to_string());
+        let raw: Self = serde_json::from_str(text).map_err(refused)?;
+        let keys: BTreeMap<String, IgnoredAny> = serde_json::from_str(text).map_err(refused)?;
+        Ok(Self { unknown: keys.into_keys().filter(|key| is_unknown(key)).collect(), ..raw })
     }
 
     /// `cni.dev/valid-attachments`. An absent list would mean that everything goes, so it must be there.
@@ -120,6 +145,11 @@ impl RawConf {
         let target = |v: &Valid| Target { container_id: v.container_id.clone(), interface: v.ifname.clone() };
         Ok(valid.iter().map(target).collect())
     }
+}
+
+fn is_unknown(key: &str) -> bool {
+    let is_known = |known: &[&str]| known.contains(&key);
+    !is_known(&OWN) && !is_known(&FOREIGN) && key != "runtimeConfig" && !key.starts_with("cni.dev/")
 }
 
 impl NetConf {
@@ -142,6 +172,7 @@ impl NetConf {
             log_file: path("logFile", raw.log_file)?,
             routes: raw.routes.unwrap_or_default().into_iter().map(serde_json::Value::Object).collect(),
             annotations: annotations.into_iter().filter(|(key, _)| key.starts_with(annotation::PREFIX)).collect(),
+            unknown: raw.unknown,
         })
     }
 
@@ -170,6 +201,7 @@ impl Default for NetConf {
             log_file: None,
             routes: Vec::new(),
             annotations: BTreeMap::new(),
+            unknown: Vec::new(),
         }
     }
 }

@@ -72,6 +72,13 @@ fn an_addition_has_everything_the_helper_needs() {
 }
 
 #[test]
+fn keys_that_nobody_knows_are_named() {
+    let Input { conf, .. } =
+        read("ADD", json!({"helpersocket": "/x", "routes": [], "cni.dev/attachments": []})).unwrap();
+    assert_eq!(conf.unknown, ["helpersocket"]);
+}
+
+#[test]
 fn a_prev_result_keeps_its_bytes() {
     let text = "{ \"ips\" :[ {\"address\":\"10.0.0.1/8\",\"n\":1.50e+01} ],\n\t\"x\":\"\\u00e9\\/\", \"x\":12345678901234567890123 }";
     let stdin = format!("{{\"cniVersion\":\"0.3.1\",\"name\":\"n\",\"prevResult\": {text} }}");

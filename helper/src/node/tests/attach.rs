@@ -115,7 +115,7 @@ fn names_that_would_leave_the_directory_are_refused() {
     for bad in ["../x", "", "a/b", ".x", "a b"] {
         assert_eq!(stage.refused(attachment(bad, "10.244.1.7")).code, 4, "{bad}");
         assert_eq!(stage.ask(Request::Detach(key(bad))), Reply::Done);
-        assert!(matches!(stage.ask(Request::Check(key(bad))), Reply::Failed(_)));
+        assert!(matches!(stage.ask(Request::Check { key: key(bad), addresses: Vec::new() }), Reply::Failed(_)));
     }
 }
 
@@ -153,6 +153,14 @@ fn a_kernel_that_was_emptied_meanwhile_is_mended_by_the_attach() {
     stage.attach(selected("c2", "10.244.1.8"));
     assert_eq!(stage.pods().len(), 2);
     assert_eq!(stage.drift("c1"), Vec::<String>::new());
+}
+
+#[test]
+fn check_names_addresses_that_are_not_those_attached() {
+    let mut stage = Stage::ready(settings());
+    stage.attach(selected("c1", "10.244.1.7"));
+    let drift = stage.drift_at("c1", vec!["10.244.1.9".parse().unwrap()]);
+    assert_eq!(drift, ["addresses of prevResult are 10.244.1.9, of the attachment 10.244.1.7"]);
 }
 
 #[test]

@@ -1,43 +1,11 @@
 //! Kernel state as `ip`, `nft` and `conntrack` tell it; nothing of ours takes part in reading it.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
 
 use crate::net::Namespace;
-
-/// Rules, routes, nftables and switches of a namespace as text; equal text is equal state. Counters are left out.
-///
-/// # Errors
-/// When one of the programs fails.
-pub fn snapshot(namespace: &Namespace) -> Result<String> {
-    let commands: [&[&str]; 6] = [
-        &["ip", "rule"],
-        &["ip", "-6", "rule"],
-        &["ip", "route", "show", "table", "all"],
-        &["ip", "-6", "route", "show", "table", "all"],
-        &["nft", "--stateless", "list", "ruleset"],
-        &["sysctl", "--all", "--pattern", "(rp_filter|src_valid_mark|forwarding|route_localnet)"],
-    ];
-    let mut text = String::new();
-    for command in commands {
-        let said = namespace.run(command[0], &command[1..])?;
-        let _ = writeln!(text, "# {}\n{said}", command.join(" "));
-    }
-    Ok(text)
-}
-
-/// Lines that are in one text and not in the other.
-#[must_use]
-pub fn difference(before: &str, after: &str) -> Vec<String> {
-    let missing = |from: &str, to: &str, sign: char| -> Vec<String> {
-        let others: Vec<&str> = to.lines().collect();
-        from.lines().filter(|line| !others.contains(line)).map(|line| format!("{sign} {line}")).collect()
-    };
-    [missing(before, after, '-'), missing(after, before, '+')].concat()
-}
 
 /// Our rules of one family (`"-4"` or `"-6"`), as `ip -j rule` tells them: those of protocol 155.
 ///

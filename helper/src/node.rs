@@ -3,6 +3,7 @@
 //! Guarantees: the kernel changes only here, one change at a time; after a reconcile the kernel was read
 //! again and agreed. Leaves out: where events come from ([`crate::run`]) and who may ask ([`crate::server`]).
 
+mod addresses;
 mod attach;
 mod check;
 mod reconcile;
@@ -18,10 +19,12 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use ipnetwork::IpNetwork;
+use sortie_core::address::Given;
 use sortie_core::allocation::Allocation;
 use sortie_core::desired::{Member, PerPodRules, Skeleton, Steering};
 use sortie_core::ids::Numbers;
-use sortie_core::model::{Attachment, ObjectKey, Rejection};
+use sortie_core::model::{Attachment, DeviceName, ObjectKey, ObjectName, Rejection};
+use sortie_core::selection::PathKey;
 use sortie_core::state::{ConntrackFilter, NodeState};
 use sortie_core::world::World;
 use sortie_ipc::{AttachmentKey, Failure, Reply, Request, StoredAttachment};
@@ -89,6 +92,14 @@ pub(crate) struct Node<P> {
     refused: Vec<Rejection>,
     allocation: Allocation,
     unnumbered: Vec<(ObjectKey, Rejection)>,
+    /// Addresses of Services of our class, and who gets none.
+    given: Given,
+    ungiven: Vec<(ObjectKey, Rejection)>,
+    /// Services whose addresses this node owns.
+    owned: BTreeSet<ObjectName>,
+    /// Paths of an attachment that is about to come.
+    announced: Vec<PathKey>,
+    answering: BTreeMap<DeviceName, BTreeSet<IpAddr>>,
     /// Whether the kernel may hold paths whose numbers are not known any more.
     numbers: Numbering,
     dead_hops: DeadHops,
@@ -126,6 +137,7 @@ impl<P: Platform> Node<P> {
     pub(crate) fn new(settings: Settings, platform: P, store: Store) -> Result<Self, NodeError> {
         let Loaded { attachments, detached, lost } = store.load()?;
         let (allocation, departed, dead_hops) = (store.allocation()?, store.departed()?, store.dead_hops()?);
+        let given = store.addresses()?;
         let numbers = if store.knows_paths() { Numbering::Known } else { Numbering::Lost };
         let held = |stored| Held { stored, member: Member::default() };
         Ok(Self {
@@ -136,6 +148,11 @@ impl<P: Platform> Node<P> {
             refused: Vec::new(),
             allocation,
             unnumbered: Vec::new(),
+            given,
+            ungiven: Vec::new(),
+            owned: BTreeSet::new(),
+            announced: Vec::new(),
+            answering: BTreeMap::new(),
             numbers,
             dead_hops,
             adopted: Vec::new(),
@@ -166,6 +183,7 @@ impl<P: Platform> Node<P> {
         }
         self.world = world;
         self.refused = refused.to_vec();
+        self.give_addresses();
     }
 
     /// Next hops that do not answer, as the last reconcile took them.

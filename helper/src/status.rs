@@ -42,6 +42,16 @@ fn text(report: &StatusReport) -> String {
         route.next_hops.iter().for_each(|hop| line(format_args!("  next hop {hop}")));
         route.unusable.iter().for_each(|hop| line(format_args!("  unusable {hop}")));
     }
+    for held in &report.addresses {
+        let list: Vec<String> = held.addresses.iter().map(ToString::to_string).collect();
+        let owner = held.owner.as_deref().unwrap_or("nobody");
+        line(format_args!(
+            "service {}: {} owner {owner} answered on {}",
+            held.service,
+            list.join(" "),
+            held.devices.join(" ")
+        ));
+    }
     report.dropped.iter().for_each(|(name, count)| line(format_args!("{name}: {count}")));
     report.conditions.iter().for_each(|condition| line(format_args!("{condition}")));
     out

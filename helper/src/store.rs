@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use sortie_core::address::Given;
 use sortie_core::allocation::Allocation;
 use sortie_core::model::{DeviceName, ObjectName};
 use sortie_ipc::{AttachmentKey, StoredAttachment};
@@ -69,6 +70,7 @@ pub(crate) struct Store {
     attachments: PathBuf,
     allocation: PathBuf,
     tables: PathBuf,
+    addresses: PathBuf,
     interest: PathBuf,
     departed: PathBuf,
     dead_hops: PathBuf,
@@ -86,6 +88,7 @@ impl Store {
             attachments,
             allocation: state_dir.join("allocation.json"),
             tables: data_dir.join("tables"),
+            addresses: data_dir.join("addresses.json"),
             interest: data_dir.join("interest"),
             departed: state_dir.join("departed.json"),
             dead_hops: state_dir.join("dead-hops.json"),
@@ -156,6 +159,16 @@ impl Store {
     pub(crate) fn save_allocation(&self, allocation: &Allocation) -> Result<(), StoreError> {
         write_json(&self.tables, &allocation.tables)?;
         write_json(&self.allocation, allocation)
+    }
+
+    /// Addresses that Services of our class were given; they survive a reboot.
+    pub(crate) fn addresses(&self) -> Result<Given, StoreError> {
+        Ok(read::<Vec<(ObjectName, Vec<IpAddr>)>>(&self.addresses)?.unwrap_or_default().into_iter().collect())
+    }
+
+    /// Writes them.
+    pub(crate) fn save_addresses(&self, given: &Given) -> Result<(), StoreError> {
+        write_json(&self.addresses, &given.iter().collect::<Vec<_>>())
     }
 
     /// Pods that are not to be adopted.

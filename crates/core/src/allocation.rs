@@ -26,21 +26,29 @@ pub struct Allocation {
     pub paths: BTreeMap<PathKey, u16>,
 }
 
-/// The allocation for this world, and the routes that get none.
+/// What needs numbers.
+#[derive(Clone, Copy, Debug)]
+pub struct Demand<'a> {
+    /// Objects.
+    pub world: &'a World,
+    /// What the node is like.
+    pub facts: &'a NodeFacts,
+    /// Marks and ranges.
+    pub numbers: Numbers,
+    /// Paths with addresses of Services; every route's own paths are numbered anyway.
+    pub addresses: &'a BTreeSet<PathKey>,
+}
+
+/// The allocation for this demand, and the objects that get none.
 #[must_use]
-pub fn allocate(
-    old: &Allocation,
-    world: &World,
-    facts: &NodeFacts,
-    numbers: Numbers,
-) -> (Allocation, Vec<(ObjectKey, Rejection)>) {
+pub fn allocate(old: &Allocation, demand: &Demand<'_>) -> (Allocation, Vec<(ObjectKey, Rejection)>) {
     let mut refused = Vec::new();
     let ours: BTreeSet<u32> = old.tables.values().copied().collect();
-    let taken = facts.foreign_tables.difference(&ours).copied().collect();
-    let tables = tables(old, world, Ranges { numbers, taken }, &mut refused);
+    let taken = demand.facts.foreign_tables.difference(&ours).copied().collect();
+    let tables = tables(old, demand.world, Ranges { numbers: demand.numbers, taken }, &mut refused);
     let exits = exits(old, &tables, &mut refused);
     let tables: BTreeMap<_, _> = tables.into_iter().filter(|(name, _)| exits.contains_key(name)).collect();
-    let paths = paths(old, exits.keys());
+    let paths = paths(old, wanted(exits.keys(), demand.addresses), demand.numbers, &mut refused);
     (Allocation { tables, exits, paths }, refused)
 }
 
@@ -129,33 +137,64 @@ fn exits(
     given
 }
 
-fn paths<'a>(old: &Allocation, routes: impl Iterator<Item = &'a String>) -> BTreeMap<PathKey, u16> {
+/// Paths of the routes first: without them not even their pods' own traffic is closed by a path of its own.
+fn wanted<'a>(routes: impl Iterator<Item = &'a String> + Clone, addresses: &BTreeSet<PathKey>) -> Vec<PathKey> {
     let of_route = |route: &String| {
         [PathSource::Device, PathSource::Pod].map(|source| PathKey::Route { route: route.clone(), source })
     };
-    let wanted: BTreeSet<PathKey> = routes.flat_map(of_route).chain([PathKey::Closed]).collect();
-    let mut given: BTreeMap<PathKey, u16> = BTreeMap::new();
+    let known: BTreeSet<&String> = routes.clone().collect();
+    let leads_out = |path: &&PathKey| path.route().is_none_or(|route| known.contains(&route.to_owned()));
+    let own = routes.flat_map(of_route);
+    own.chain([PathKey::Closed]).chain(addresses.iter().filter(leads_out).cloned()).collect()
+}
+
+fn paths(
+    old: &Allocation,
+    wanted: Vec<PathKey>,
+    numbers: Numbers,
+    refused: &mut Vec<(ObjectKey, Rejection)>,
+) -> BTreeMap<PathKey, u16> {
+    let most = u16::try_from(numbers.ct_mark.read(u32::MAX)).unwrap_or(u16::MAX);
+    let is_wanted: BTreeSet<&PathKey> = wanted.iter().collect();
     let mut taken = BTreeSet::new();
-    for (path, number) in &old.paths {
-        if wanted.contains(path) && *number > 0 && taken.insert(*number) {
-            given.insert(path.clone(), *number);
-        }
-    }
+    let kept = old.paths.iter().filter(|(path, n)| is_wanted.contains(path) && (1..=most).contains(*n));
+    let kept: Vec<_> = kept.filter(|(_, number)| taken.insert(**number)).collect();
+    let mut given: BTreeMap<PathKey, u16> = kept.into_iter().map(|(path, number)| (path.clone(), *number)).collect();
+    let mut free = (1..=most).filter(|number| !taken.contains(number));
     for path in wanted {
         if given.contains_key(&path) {
             continue;
         }
-        if let Some(number) = (1..=u16::MAX).find(|n| !taken.contains(n)) {
-            taken.insert(number);
-            given.insert(path, number);
+        match free.next() {
+            Some(number) => drop(given.insert(path, number)),
+            None => refused.push(unnumbered(&path, most)),
         }
     }
     given
 }
 
-fn refuse(route: &str, field: &str, message: String, remedy: &str) -> (ObjectKey, Rejection) {
+fn unnumbered(path: &PathKey, most: u16) -> (ObjectKey, Rejection) {
+    let key = match (path.service(), path.route()) {
+        (Some(service), _) => ObjectKey { kind: Kind::Service, name: service.clone() },
+        (None, route) => route_key(route.unwrap_or_default()),
+    };
+    let rejection = Rejection {
+        reason: Reason::Invalid,
+        object: key.to_string(),
+        field: "metadata.name".to_owned(),
+        message: format!("a node can hold {most} paths at most; flows of this one are dropped"),
+        remedy: "widen --ct-mark or remove Services and routes that are not used".to_owned(),
+    };
+    (key, rejection)
+}
+
+fn route_key(route: &str) -> ObjectKey {
     let name = ObjectName { namespace: String::new(), name: route.to_owned() };
-    let key = ObjectKey { kind: Kind::ServiceOutboundRoute, name };
+    ObjectKey { kind: Kind::ServiceOutboundRoute, name }
+}
+
+fn refuse(route: &str, field: &str, message: String, remedy: &str) -> (ObjectKey, Rejection) {
+    let key = route_key(route);
     let rejection = Rejection {
         reason: Reason::Invalid,
         object: key.to_string(),

@@ -11,6 +11,7 @@ mod chains;
 mod exits;
 mod members;
 mod probes;
+mod vips;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -22,7 +23,7 @@ pub use members::Member;
 
 use crate::allocation::Allocation;
 use crate::ids::{EXIT_MAIN, Numbers, PRIORITY_MAIN, TABLE_MAIN};
-use crate::model::{DeviceName, Family};
+use crate::model::{DeviceName, Family, ObjectName};
 use crate::selection::Condition;
 use crate::state::{ConntrackFilter, NftElement, NftMap, NftMapKind, NftTable, NodeState, Rule, Verdicts};
 use crate::world::{NodeFacts, World};
@@ -54,6 +55,8 @@ pub struct Inputs<'a> {
     pub numbers: Numbers,
     /// `--cluster-cidr`.
     pub cluster_cidrs: &'a [IpNetwork],
+    /// Services whose addresses this node owns now.
+    pub owned: &'a BTreeSet<ObjectName>,
 }
 
 /// The part of the desired state that does not depend on pods.
@@ -70,6 +73,7 @@ pub struct Skeleton {
     state: NodeState,
     doors: BTreeSet<DeviceName>,
     excluded: Vec<IpNetwork>,
+    owned: BTreeSet<ObjectName>,
 }
 
 /// The whole desired state.
@@ -101,6 +105,7 @@ pub fn skeleton(inputs: &Inputs<'_>) -> Skeleton {
     let cluster: Vec<IpNetwork> = inputs.world.cluster_networks(inputs.cluster_cidrs).into_iter().collect();
     let mut state = NodeState::default();
     exits::install(&exits, &cluster, inputs.numbers, &mut state);
+    state.rules.extend(vips::rules(inputs));
     let excluded = chains::excluded(&cluster);
     state.nft = Some(chains::table(inputs, &exits, &excluded));
     let conditions = exits.values().flat_map(Exit::conditions).collect();
@@ -112,6 +117,7 @@ pub fn skeleton(inputs: &Inputs<'_>) -> Skeleton {
         state,
         doors: doors(inputs.facts, &cluster),
         excluded,
+        owned: inputs.owned.clone(),
     }
 }
 

@@ -31,6 +31,8 @@ pub const TABLE_MAIN: u32 = 254;
 
 /// Largest exit number of a route; one path per exit mark value.
 pub const EXIT_ROUTE_MAX: u8 = 60;
+/// Exit of flows that leave by the main table with the address of a Service.
+pub const EXIT_ADDRESS: u8 = 61;
 /// Exit of flows that stay on the main table.
 pub const EXIT_MAIN: u8 = 62;
 /// Exit of flows that must not leave.

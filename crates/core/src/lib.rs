@@ -8,9 +8,11 @@
 //! [`desired`] [`state::NodeState`] → [`plan`] steps.
 #![forbid(unsafe_code)]
 
+pub mod address;
 pub mod allocation;
 pub mod annotation;
 pub mod apply;
+pub mod candidates;
 pub mod cni;
 pub mod desired;
 pub mod ids;

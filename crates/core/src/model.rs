@@ -400,8 +400,25 @@ pub struct Service {
     pub load_balancer: bool,
     /// `spec.loadBalancerClass`.
     pub class: String,
-    /// `status.loadBalancer.ingress[].ip` in order.
+    /// Addresses in use, in order: `status.loadBalancer.ingress[].ip`, and what [`crate::address`] gave.
     pub addresses: Vec<IpAddr>,
+    /// Addresses asked for: annotation `sortie.dev/addresses`, or `spec.loadBalancerIP`.
+    pub requested: Vec<IpAddr>,
+    /// `spec.ipFamilies`; empty = every family a pool has.
+    pub families: Vec<Family>,
+    /// Annotation `sortie.dev/interfaces`: the only devices that answer for the addresses; empty = the pool's.
+    pub interfaces: Vec<DeviceName>,
+}
+
+impl Service {
+    /// Class of Services whose addresses Sortie gives and answers for.
+    pub const CLASS: &'static str = "sortie.dev/vip";
+
+    /// Whether Sortie gives the Service its addresses.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        self.load_balancer && self.class == Self::CLASS
+    }
 }
 
 /// One port of a Service.

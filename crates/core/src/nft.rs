@@ -107,6 +107,12 @@ fn declare_map(out: &mut String, name: &str, kind: NftMapKind) {
             ("map", format!("type {} : verdict; size {ADDRESS_MAP_SIZE};", address_type(family)))
         }
         NftMapKind::MarkVerdict => ("map", format!("type mark : verdict; size {MARK_MAP_SIZE};")),
+        NftMapKind::MarkAddress(family) => {
+            ("map", format!("type mark : {}; size {MARK_MAP_SIZE};", address_type(family)))
+        }
+        NftMapKind::MarkedAddresses(family) => {
+            ("set", format!("type mark . {}; size {MARK_MAP_SIZE};", address_type(family)))
+        }
         NftMapKind::Tuples(family) => ("set", tuples(address_type(family))),
     };
     line(out, format_args!("add {keyword} inet {NFT_TABLE} {name} {{ {declared} }}"));
@@ -144,9 +150,11 @@ fn fill_chain(out: &mut String, name: &str, chain: &NftChain) {
 fn change_elements(out: &mut String, verb: &str, elements: &[NftElement]) {
     for element in elements {
         let _ = write!(out, "{verb} element inet {NFT_TABLE} {} {{ {}", element.map, key(element.key));
-        if let NftValue::Goto(chain) = &element.value {
-            let _ = write!(out, " : goto {chain}");
-        }
+        let _ = match &element.value {
+            NftValue::Goto(chain) => write!(out, " : goto {chain}"),
+            NftValue::Address(address) => write!(out, " : {address}"),
+            NftValue::Member => Ok(()),
+        };
         out.push_str(" }\n");
     }
 }
@@ -155,6 +163,7 @@ fn key(key: NftKey) -> String {
     match key {
         NftKey::Address(address) => address.to_string(),
         NftKey::Mark(mark) => format!("{mark:#010x}"),
+        NftKey::MarkAddress(mark, address) => format!("{mark:#010x} . {address}"),
     }
 }
 

@@ -14,8 +14,8 @@ use crate::desired::{Desired, Member, PerPodRules};
 use crate::ids::PRIORITY_POD_NONE;
 use crate::nft::elements_of;
 use crate::state::{
-    ConntrackFilter, NftChange, NftEdit, NftElement, NftKey, NftTable, NftValue, NodeState, Route, RouteKind, Rule,
-    Step, Verdicts,
+    ConntrackFilter, NftChange, NftEdit, NftElement, NftKey, NftMapKind, NftTable, NftValue, NodeState, Route,
+    RouteKind, Rule, Step, Verdicts,
 };
 
 /// Everything that separates the two; empty when nothing does.
@@ -153,7 +153,9 @@ fn purge(observed: Option<&NftTable>, desired: &Desired) -> Option<Step> {
     let mask = desired.path_mask;
     let mut filters = Vec::new();
     if let Some(old) = observed {
-        filters.extend(gone_paths(old, desired.state.nft.as_ref()).map(|value| ConntrackFilter::Mark { value, mask }));
+        let paths = gone_paths(old, desired.state.nft.as_ref()).chain(rebound_paths(old, desired.state.nft.as_ref()));
+        let paths: BTreeSet<u32> = paths.collect();
+        filters.extend(paths.into_iter().map(|value| ConntrackFilter::Mark { value, mask }));
     }
     for address in reassigned(observed, desired) {
         let verdicts = desired.verdicts.get(&address).cloned().unwrap_or_default();
@@ -179,6 +181,19 @@ fn gone_paths<'a>(old: &'a NftTable, new: Option<&'a NftTable>) -> impl Iterator
     };
     let marks = old.maps.get("exit").into_iter().flat_map(|m| m.elements.keys());
     marks.filter_map(|key| if let NftKey::Mark(mark) = key { Some(*mark) } else { None }).filter(move |m| !known(m))
+}
+
+/// Paths that leave with another address than before, or that begin or cease to leave with one: rewriting is decided
+/// once per flow.
+fn rebound_paths(old: &NftTable, new: Option<&NftTable>) -> Vec<u32> {
+    let bindings = |table: Option<&NftTable>| -> BTreeSet<NftElement> {
+        let maps = table.into_iter().flat_map(|t| t.maps.iter());
+        maps.filter(|(_, map)| matches!(map.kind, NftMapKind::MarkAddress(_)))
+            .flat_map(|(n, m)| elements_of(n, m))
+            .collect()
+    };
+    let mark = |e: &NftElement| if let NftKey::Mark(mark) = e.key { Some(mark) } else { None };
+    bindings(Some(old)).symmetric_difference(&bindings(new)).filter_map(mark).collect()
 }
 
 /// Addresses whose outbound chain is another one than before.

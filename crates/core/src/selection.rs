@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Attachment, ObjectKey, PortRange, Protocol, Reason, Rejection};
+use crate::model::{Attachment, ObjectKey, ObjectName, PortRange, Protocol, Reason, Rejection, Service};
 use crate::world::World;
 
 mod conditions;
@@ -34,17 +34,34 @@ pub enum PathKey {
         /// Source address.
         source: PathSource,
     },
+    /// Leave with the address of a Service.
+    Address {
+        /// The Service.
+        service: ObjectName,
+        /// Route name; without one the flow leaves by the main table.
+        route: Option<String>,
+    },
     /// Drop and count.
     Closed,
 }
 
 impl PathKey {
-    /// The route, unless the path is closed.
+    /// The route, if it leaves by one.
     #[must_use]
     pub fn route(&self) -> Option<&str> {
         match self {
             Self::Route { route, .. } => Some(route),
+            Self::Address { route, .. } => route.as_deref(),
             Self::Closed => None,
+        }
+    }
+
+    /// The Service whose address is the source, if one is.
+    #[must_use]
+    pub fn service(&self) -> Option<&ObjectName> {
+        match self {
+            Self::Address { service, .. } => Some(service),
+            Self::Route { .. } | Self::Closed => None,
         }
     }
 }
@@ -122,6 +139,19 @@ pub struct Condition {
 pub struct Interest {
     /// Namespaces, or `*` for all.
     pub namespaces: BTreeSet<String>,
+}
+
+/// Paths with addresses of Services that objects of this world ask for. What only a running pod's annotations ask
+/// for is not among them.
+#[must_use]
+pub fn address_paths(world: &World) -> BTreeSet<PathKey> {
+    service::paths(world)
+}
+
+/// The path that answers to clients of the Service take, if its annotations name a route.
+#[must_use]
+pub fn answers(service: &Service) -> Option<PathKey> {
+    service::answers(service)
 }
 
 /// Decides for one attachment at ADD.

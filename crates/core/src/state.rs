@@ -160,6 +160,10 @@ pub enum NftMapKind {
     AddressVerdict(Family),
     /// `map { type mark : verdict }`.
     MarkVerdict,
+    /// `map { type mark : ipv4_addr }` or `ipv6_addr`.
+    MarkAddress(Family),
+    /// `set { type mark . ipv4_addr }` or `ipv6_addr`.
+    MarkedAddresses(Family),
     /// Set of tuples whose members go by themselves; what it holds at a moment is no part of the state.
     Tuples(Family),
 }
@@ -171,6 +175,8 @@ pub enum NftKey {
     Address(IpAddr),
     /// Mark, host order.
     Mark(u32),
+    /// Mark, host order, and address.
+    MarkAddress(u32, IpAddr),
 }
 
 /// Value of an element.
@@ -180,6 +186,8 @@ pub enum NftValue {
     Member,
     /// `goto CHAIN`.
     Goto(String),
+    /// Address.
+    Address(IpAddr),
 }
 
 /// One element with the map it belongs to.

@@ -9,8 +9,12 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 
 use crate::model::{
-    AddressPool, DeviceName, EgressPolicy, Namespace, Node, Object, ObjectName, Pod, Service, ServiceOutboundRoute,
+    AddressPool, AllowedNamespaces, DeviceName, EgressPolicy, Labels, Namespace, Node, Object, ObjectName, Pod,
+    Service, ServiceOutboundRoute,
 };
+
+/// Label that the API server puts on every Namespace.
+const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
 /// All accepted objects.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,6 +51,22 @@ impl World {
             }
         }
         world
+    }
+
+    /// Whether objects of a Namespace are among those allowed; a container without one is only if all are.
+    #[must_use]
+    pub fn allows(&self, allowed: &AllowedNamespaces, namespace: Option<&str>) -> bool {
+        match (allowed, namespace) {
+            (AllowedNamespaces::All, _) => true,
+            (AllowedNamespaces::Selector(_), None) => false,
+            (AllowedNamespaces::Selector(selector), Some(name)) => selector.matches(&self.labels_of(name)),
+        }
+    }
+
+    fn labels_of(&self, namespace: &str) -> Labels {
+        let mut labels = self.namespaces.get(namespace).map(|n| n.meta.labels.clone()).unwrap_or_default();
+        labels.insert(NAME_LABEL.to_owned(), namespace.to_owned());
+        labels
     }
 
     /// Networks of the cluster: pod CIDRs, every node address as /32 or /128, and what `--cluster-cidr` adds.

@@ -22,6 +22,7 @@ fn numbers() -> Vec<(&'static str, String)> {
         ("TABLE_RESERVED", range(ids::TABLE_RESERVED)),
         ("TABLE_MAIN", ids::TABLE_MAIN.to_string()),
         ("EXIT_ROUTE_MAX", format!("1 to {}", ids::EXIT_ROUTE_MAX)),
+        ("EXIT_ADDRESS", ids::EXIT_ADDRESS.to_string()),
         ("EXIT_MAIN", ids::EXIT_MAIN.to_string()),
         ("EXIT_NONE", ids::EXIT_NONE.to_string()),
         ("PACKET_MARK", format!("{:#010x}", ids::PACKET_MARK)),

@@ -7,4 +7,6 @@ mod frame;
 mod message;
 
 pub use frame::{FrameError, LINE_MAX, call, decode, encode};
-pub use message::{AttachmentKey, Call, Failure, Reply, Request, RouteStatus, StatusReport, StoredAttachment, VERSION};
+pub use message::{
+    AddressStatus, AttachmentKey, Call, Failure, Reply, Request, RouteStatus, StatusReport, StoredAttachment, VERSION,
+};

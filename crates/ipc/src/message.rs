@@ -131,6 +131,8 @@ pub struct StatusReport {
     pub selected: usize,
     /// Routes used on this node.
     pub routes: Vec<RouteStatus>,
+    /// Addresses of Services of class `sortie.dev/vip`.
+    pub addresses: Vec<AddressStatus>,
     /// Conditions of objects, one line each: `Kind name: Type=Status Reason message`.
     pub conditions: Vec<String>,
     /// Guard counters: packets dropped, by counter name.
@@ -153,4 +155,18 @@ pub struct RouteStatus {
     pub next_hops: Vec<String>,
     /// Next hops that cannot be used, with the reason.
     pub unusable: Vec<String>,
+}
+
+/// One Service with addresses in [`StatusReport`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct AddressStatus {
+    /// `namespace/name`.
+    pub service: String,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
+    /// The node that owns them, if one does and is known.
+    pub owner: Option<String>,
+    /// Devices of this node that answer for them; empty where another node owns them.
+    pub devices: Vec<String>,
 }

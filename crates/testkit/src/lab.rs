@@ -49,6 +49,10 @@ pub const CLIENT6: [Ipv6Addr; 3] = [far(0xa), far(0xb), far(0xc)];
 pub const POD_NET4: &str = "10.244.1.0/24";
 /// The pods' network on the node.
 pub const POD_NET6: &str = "fd00:244:1::/64";
+/// Where addresses of Services come from; every router knows it behind the node.
+pub const VIP_NET4: &str = "203.0.113.0/24";
+/// Where addresses of Services come from.
+pub const VIP_NET6: &str = "2001:db8:f::/64";
 /// Every device of the node.
 pub const DEVICES: [&str; 3] = ["eth0", "eth1", "eth2"];
 

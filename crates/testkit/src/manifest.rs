@@ -1,7 +1,7 @@
 //! Manifests that fit the [`Lab`](crate::Lab).
 
 use crate::helper::NODE;
-use crate::lab::{DEVICES, GATEWAY4, GATEWAY6, NODE4, NODE6, POD_NET4, POD_NET6, ROUTERS};
+use crate::lab::{DEVICES, GATEWAY4, GATEWAY6, NODE4, NODE6, POD_NET4, POD_NET6, ROUTERS, VIP_NET4, VIP_NET6};
 
 /// The node with its pod networks and addresses.
 #[must_use]
@@ -50,4 +50,31 @@ pub fn policy(namespace: &str, name: &str, spec: &str) -> String {
 #[must_use]
 pub fn all(documents: &[String]) -> String {
     documents.join("---\n")
+}
+
+/// A pool of addresses outside every network of the lab, for all namespaces.
+#[must_use]
+pub fn pool() -> String {
+    format!(
+        "apiVersion: sortie.dev/v1alpha1\nkind: AddressPool\nmetadata: {{name: public}}\n\
+         spec: {{addresses: [{VIP_NET4}, \"{VIP_NET6}\"], allowedNamespaces: {{from: All}}}}\n"
+    )
+}
+
+/// A Service of our class for the pods labelled `app: NAME`, with `more` annotations in flow style.
+#[must_use]
+pub fn service(name: &str, annotations: &str, ports: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: default, annotations: {{{annotations}}}}}\n\
+         spec: {{type: LoadBalancer, loadBalancerClass: sortie.dev/vip, selector: {{app: {name}}}, ports: [{ports}]}}\n"
+    )
+}
+
+/// A pod of the lab's node, by which selectors know it.
+#[must_use]
+pub fn pod(name: &str, app: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: default, labels: {{app: {app}}}}}\n\
+         spec: {{nodeName: {NODE}}}\n"
+    )
 }

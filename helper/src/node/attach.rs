@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use sortie_core::desired::{Member, PerPodRules};
 use sortie_core::model::{Attachment, ObjectName, Reason, Rejection};
 use sortie_core::plan;
-use sortie_core::selection::{Assignment, select};
+use sortie_core::selection::{Assignment, PathKey, select};
 use sortie_core::state::{ConntrackFilter, Rule, Step};
 use sortie_ipc::{AttachmentKey, Failure, Reply, StoredAttachment};
 use sortie_kernel::Platform;
@@ -37,6 +37,7 @@ impl<P: Platform> Node<P> {
         let assignment = select(&self.world, &attachment).map_err(|r| refused(&r))?;
         self.is_in_cluster(&attachment, &assignment)?;
         self.evict(&key, &attachment.addresses).await.map_err(|e| failure(CODE_IO, "evict", &e))?;
+        self.number(&assignment).await.map_err(|e| failure(CODE_IO, "kernel refused", &e))?;
         let Some(skeleton) = &self.skeleton else { return Err(self.not_ready()) };
         let member = skeleton.member(&attachment.addresses, &assignment);
         let mode = skeleton.mode(self.members().chain([&member]), self.settings.steering, self.settings.rules_max);
@@ -76,6 +77,19 @@ impl<P: Platform> Node<P> {
             }
         }
         self.reconcile_among_plugins().await
+    }
+
+    /// A path with an address that only this pod asks for gets its number first.
+    async fn number(&mut self, assignment: &Assignment) -> Result<(), NodeError> {
+        let paths = assignment.flows.iter().map(|flow| &flow.path).filter(|path| path.service().is_some());
+        let new: Vec<PathKey> = paths.filter(|path| !self.allocation.paths.contains_key(path)).cloned().collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        self.announced = new;
+        let outcome = self.reconcile_among_plugins().await;
+        self.announced.clear();
+        outcome
     }
 
     /// Plugins of earlier attachments may install or remove their rules between our steps and our look.

@@ -87,7 +87,7 @@ impl<'a> Concern<'a> {
     fn elements(&self, mut elements: Vec<NftElement>) -> Vec<NftElement> {
         elements.retain(|e| match e.key {
             NftKey::Address(address) => self.addresses.contains(&address),
-            NftKey::Mark(_) => true,
+            NftKey::Mark(_) | NftKey::MarkAddress(..) => true,
         });
         elements
     }
@@ -124,6 +124,7 @@ fn elements(remove: &[NftElement], add: &[NftElement]) -> String {
         let name = |e: &NftElement| match e.key {
             NftKey::Address(a) => format!("{} {a}", e.map),
             NftKey::Mark(m) => format!("{} {m:#x}", e.map),
+            NftKey::MarkAddress(m, a) => format!("{} {m:#x} . {a}", e.map),
         };
         elements.iter().take(NAMED).map(name).collect::<Vec<_>>().join(", ")
     };

@@ -1,11 +1,14 @@
 //! From what is wanted to what is there, verified.
 
-use sortie_core::allocation::allocate;
+use std::collections::BTreeSet;
+
+use sortie_core::allocation::{Demand, allocate};
 use sortie_core::apply;
+use sortie_core::candidates::answering;
 use sortie_core::desired::{Desired, Inputs, Member, Skeleton, skeleton};
 use sortie_core::model::{Attachment, Pod, PodReference};
 use sortie_core::plan::{misled, plan};
-use sortie_core::selection::{interest, select_admitted};
+use sortie_core::selection::{Assignment, PathKey, address_paths, interest, select_admitted};
 use sortie_core::state::{ConntrackFilter, NftKey, NodeState, Step};
 use sortie_core::world::NodeFacts;
 use sortie_ipc::StoredAttachment;
@@ -45,27 +48,34 @@ impl<P: Platform> Node<P> {
         }
         let mut facts = self.platform.facts().await?;
         facts.dead_hops = self.dead_hops.clone();
-        self.renumber(&facts)?;
-        let next = self.build(&facts);
-        if let Some(before) = &self.skeleton {
-            self.forget.extend(next.switched_from(before));
-        }
         self.adopt();
         if self.skeleton.is_none() {
             self.recover().await?;
         }
-        self.remember(&next);
+        let assignments: Vec<Assignment> = self.held().map(|held| select_admitted(&self.world, held)).collect();
+        self.owned = self.to_own();
+        self.renumber(&facts, &assignments)?;
+        let next = self.build(&facts);
+        if let Some(before) = &self.skeleton {
+            self.forget.extend(next.switched_from(before));
+        }
+        self.remember(&next, assignments);
         let mode = next.mode(self.members(), self.settings.steering, self.settings.rules_max);
         let desired = next.compose(self.members(), mode);
         self.skeleton = Some(next);
         self.mode = mode;
         self.bring(&desired).await?;
+        self.answering = answering(&self.world, &facts, &self.owned);
         self.write_down()
     }
 
-    /// Gives numbers to the routes of the world.
-    fn renumber(&mut self, facts: &NodeFacts) -> Result<(), NodeError> {
-        let (allocation, refused) = allocate(&self.allocation, &self.world, facts, self.settings.numbers);
+    /// Gives numbers to the routes and paths of the world and of these assignments.
+    fn renumber(&mut self, facts: &NodeFacts, assignments: &[Assignment]) -> Result<(), NodeError> {
+        let flows = assignments.iter().flat_map(|assignment| &assignment.flows);
+        let own = flows.map(|flow| &flow.path).chain(&self.announced).filter(|path| path.service().is_some()).cloned();
+        let addresses: BTreeSet<PathKey> = address_paths(&self.world).into_iter().chain(own).collect();
+        let demand = Demand { world: &self.world, facts, numbers: self.settings.numbers, addresses: &addresses };
+        let (allocation, refused) = allocate(&self.allocation, &demand);
         self.unnumbered = refused;
         if allocation != self.allocation || !self.store.knows_paths() {
             self.store.save_allocation(&allocation)?;
@@ -82,6 +92,7 @@ impl<P: Platform> Node<P> {
             allocation: &self.allocation,
             numbers: self.settings.numbers,
             cluster_cidrs: &self.settings.cluster_cidrs,
+            owned: &self.owned,
         })
     }
 
@@ -111,10 +122,10 @@ impl<P: Platform> Node<P> {
             && !self.attachments.values().any(is_this)
     }
 
-    fn remember(&mut self, skeleton: &Skeleton) {
-        let world = &self.world;
-        for held in self.attachments.values_mut().chain(&mut self.adopted) {
-            let assignment = select_admitted(world, &held.stored.attachment);
+    /// Assignments are in the order of [`Node::held`].
+    fn remember(&mut self, skeleton: &Skeleton, assignments: Vec<Assignment>) {
+        let held = self.attachments.values_mut().chain(&mut self.adopted);
+        for (held, assignment) in held.zip(assignments) {
             held.member = skeleton.member(&held.stored.attachment.addresses, &assignment);
         }
     }
@@ -229,7 +240,7 @@ fn carried(observed: &NodeState, mask: u32) -> Vec<ConntrackFilter> {
     let exits = observed.nft.iter().filter_map(|table| table.maps.get("exit"));
     let mark = |key: &NftKey| match key {
         NftKey::Mark(value) => Some(ConntrackFilter::Mark { value: *value, mask }),
-        NftKey::Address(_) => None,
+        NftKey::Address(_) | NftKey::MarkAddress(..) => None,
     };
     exits.flat_map(|map| map.elements.keys().filter_map(mark)).collect()
 }

@@ -24,6 +24,7 @@ impl<P: Platform> Node<P> {
             attachments: self.attachments.len() + self.adopted.len(),
             selected: self.members().filter(|m| !m.elements.is_empty()).count(),
             routes: self.skeleton.iter().flat_map(|s| s.exits.values()).map(route).collect(),
+            addresses: self.addresses(),
             conditions: shortened(self.conditions()),
             dropped,
             repairs: self.repairs,
@@ -42,7 +43,9 @@ impl<P: Platform> Node<P> {
         let attachments: Vec<&Attachment> = self.held().collect();
         let decided = selection::conditions(&self.world, &attachments);
         let exits = self.skeleton.iter().flat_map(|s| s.conditions.iter().cloned());
-        let refused = self.refused.iter().chain(self.unnumbered.iter().map(|(_, r)| r)).map(refusal);
+        let refused =
+            self.refused.iter().chain(self.unnumbered.iter().chain(&self.ungiven).map(|(_, r)| r)).map(refusal);
+        let refused = refused.chain(self.ownership());
         decided.into_iter().chain(exits).map(|c| line(&c)).chain(refused).collect()
     }
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnetwork::IpNetwork;
 
 use super::exits::{Exit, Lane, link_local, network_of, networks};
-use super::{Inputs, empty_map};
+use super::{Inputs, empty_map, vips};
 use crate::ids::{EXIT_MAIN, EXIT_NONE, Numbers};
 use crate::model::Family;
 use crate::nft::{chain, late_set};
@@ -61,14 +61,16 @@ pub(super) fn table(inputs: &Inputs<'_>, exits: &BTreeMap<String, Exit>, exclude
             table.maps.insert(map_name(name, family), empty_map(NftMapKind::AddressVerdict(family)));
         }
     }
+    vips::declare(&mut table, marks);
     for name in ["exit", "gexit", "gsrc", "nat"] {
         table.maps.insert(name.to_owned(), empty_map(NftMapKind::MarkVerdict));
     }
     fixed_exits(&mut table, marks);
     exits.values().for_each(|exit| add_exit(&mut table, exit, marks));
     for (path, number) in &inputs.allocation.paths {
-        add_path(&mut table, path, *number, &Numbering { marks, exits });
+        add_path(&mut table, path, *number, &Numbering { marks, exits, inputs });
     }
+    vips::add_addresses(&mut table, inputs);
     table
 }
 
@@ -80,25 +82,26 @@ pub(super) fn map_name(name: &str, family: Family) -> String {
     }
 }
 
+/// Marks in nft words.
 #[derive(Clone, Copy)]
-struct Marks {
+pub(super) struct Marks {
     numbers: Numbers,
 }
 
 impl Marks {
-    fn path(self) -> String {
+    pub(super) fn path(self) -> String {
         format!("ct mark and {:#010x}", self.numbers.ct_mark.0)
     }
-    fn exit(self) -> String {
+    pub(super) fn exit(self) -> String {
         format!("meta mark and {:#010x}", self.numbers.packet_mark.0)
     }
-    fn exit_value(self, exit: u8) -> u32 {
+    pub(super) fn exit_value(self, exit: u8) -> u32 {
         self.numbers.packet_mark.place(u32::from(exit))
     }
-    fn path_value(self, path: u16) -> u32 {
+    pub(super) fn path_value(self, path: u16) -> u32 {
         self.numbers.ct_mark.place(u32::from(path))
     }
-    fn set_exit(self, exit: u8) -> String {
+    pub(super) fn set_exit(self, exit: u8) -> String {
         let others = self.numbers.packet_mark.others();
         format!("meta mark set meta mark and {others:#010x} or {:#010x}", self.exit_value(exit))
     }
@@ -108,9 +111,11 @@ impl Marks {
     }
 }
 
-struct Numbering<'a> {
-    marks: Marks,
-    exits: &'a BTreeMap<String, Exit>,
+/// What a path's elements depend on.
+pub(super) struct Numbering<'a> {
+    pub(super) marks: Marks,
+    pub(super) exits: &'a BTreeMap<String, Exit>,
+    pub(super) inputs: &'a Inputs<'a>,
 }
 
 fn returns(excluded: &[IpNetwork], side: &str, family: Option<Family>) -> Vec<String> {
@@ -126,11 +131,11 @@ pub(super) fn keyword(family: Family) -> &'static str {
     }
 }
 
-fn named(chains: Vec<(&str, Option<&str>, Vec<String>)>) -> impl Iterator<Item = (String, NftChain)> {
+pub(super) fn named(chains: Vec<(&str, Option<&str>, Vec<String>)>) -> impl Iterator<Item = (String, NftChain)> {
     chains.into_iter().map(|(name, hook, rules)| (name.to_owned(), chain(hook, rules)))
 }
 
-fn owned(rules: &[&str]) -> Vec<String> {
+pub(super) fn owned(rules: &[&str]) -> Vec<String> {
     rules.iter().map(|r| (*r).to_owned()).collect()
 }
 
@@ -151,6 +156,10 @@ fn decision(excluded: &[IpNetwork], marks: Marks) -> impl Iterator<Item = (Strin
         format!("ct state new {tuple} counter name {DROP_LATE} drop")
     };
     let pick = vec![
+        format!("ip daddr @vips4 counter name {} drop", vips::DROP),
+        format!("ip6 daddr @vips6 counter name {} drop", vips::DROP),
+        "ct original ip daddr vmap @svc4".to_owned(),
+        "ct original ip6 daddr vmap @svc6".to_owned(),
         "ip saddr @pods4 goto src4".to_owned(),
         "ip6 saddr @pods6 goto src6".to_owned(),
         late(Family::V4),
@@ -276,6 +285,7 @@ fn add_path(table: &mut NftTable, path: &PathKey, number: u16, numbering: &Numbe
     table.chains.insert(path_chain(number), chain(None, first_packet));
     let key = NftKey::Mark(marks.path_value(number));
     let (exit, nat, source) = match path {
+        PathKey::Address { .. } => return vips::add_path(table, path, key, numbering),
         PathKey::Closed => (Some(EXIT_NONE), None, None),
         PathKey::Route { route, source: PathSource::Device } => {
             (numbering.exits.get(route).map(|e| e.number), Some("masq"), Some("gdev"))
@@ -294,7 +304,7 @@ fn add_path(table: &mut NftTable, path: &PathKey, number: u16, numbering: &Numbe
     }
 }
 
-fn insert(table: &mut NftTable, map: &str, key: NftKey, target: &str) {
+pub(super) fn insert(table: &mut NftTable, map: &str, key: NftKey, target: &str) {
     if let Some(map) = table.maps.get_mut(map) {
         map.elements.insert(key, NftValue::Goto(target.to_owned()));
     }

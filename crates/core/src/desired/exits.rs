@@ -263,7 +263,7 @@ pub(super) fn install(exits: &BTreeMap<String, Exit>, cluster: &[IpNetwork], num
     }
 }
 
-fn exit_rule(family: Family, exit: u8, table: u32, numbers: Numbers) -> Rule {
+pub(super) fn exit_rule(family: Family, exit: u8, table: u32, numbers: Numbers) -> Rule {
     let mark = numbers.packet_mark;
     Rule {
         family,

@@ -8,7 +8,7 @@ use ipnetwork::IpNetwork;
 
 use super::Skeleton;
 use super::chains::{device_list, keyword, map_name, path_chain};
-use crate::ids::{EXIT_NONE, PRIORITY_POD_EXIT, PRIORITY_POD_NONE, TABLE_NONE};
+use crate::ids::{EXIT_ADDRESS, EXIT_NONE, PRIORITY_POD_EXIT, PRIORITY_POD_NONE, TABLE_MAIN, TABLE_NONE};
 use crate::model::{Family, PortRange};
 use crate::nft::chain;
 use crate::selection::{Assignment, Flow, FlowMatch, PathKey};
@@ -92,8 +92,7 @@ impl Skeleton {
     fn inbound(&self, family: Family, assignment: &Assignment) -> Vec<String> {
         let flows = assignment.flows.iter().filter(|f| meets(&f.matcher, family));
         let rule = |flow: &Flow| {
-            let PathKey::Route { route, .. } = &flow.path else { return None };
-            let devices = device_list(self.exits.get(route)?)?;
+            let devices = device_list(self.exits.get(flow.path.route()?)?)?;
             let tests = tests(&flow.matcher, family, Seen::FromFarEnd);
             Some(format!("iifname {devices} {tests}goto {}", path_chain(self.number(&flow.path)?)))
         };
@@ -110,13 +109,22 @@ impl Skeleton {
         rules
     }
 
+    /// Exit and table that a path's packets take on this node.
+    fn way(&self, path: &PathKey) -> (u8, u32) {
+        let none = (EXIT_NONE, TABLE_NONE);
+        let by_route = |route: &String| self.exits.get(route).map_or(none, |exit| (exit.number, exit.table));
+        match path {
+            PathKey::Route { route, .. } => by_route(route),
+            PathKey::Address { service, .. } if !self.owned.contains(service) => none,
+            PathKey::Address { route: Some(route), .. } => by_route(route),
+            PathKey::Address { route: None, .. } => (EXIT_ADDRESS, TABLE_MAIN),
+            PathKey::Closed => none,
+        }
+    }
+
     fn pair(&self, address: IpAddr, flow: &Flow) -> impl Iterator<Item = Rule> {
         let mark = self.numbers.packet_mark;
-        let exit = match &flow.path {
-            PathKey::Route { route, .. } => self.exits.get(route),
-            PathKey::Closed => None,
-        };
-        let (number, table) = exit.map_or((EXIT_NONE, TABLE_NONE), |e| (e.number, e.table));
+        let (number, table) = self.way(&flow.path);
         let by_mark = Rule {
             family: Family::of(address),
             priority: PRIORITY_POD_EXIT,

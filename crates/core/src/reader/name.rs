@@ -29,12 +29,16 @@ pub(crate) fn object_text(path: &str, text: &str) -> Read<String> {
 
 /// Name of a network device (`dev_valid_name`, net/core/dev.c), without the characters nft gives a meaning.
 pub(crate) fn device(field: &Field<'_>) -> Read<DeviceName> {
-    let text = field.text()?;
+    device_text(field.path(), field.text()?)
+}
+
+/// The same found at `path`.
+pub(crate) fn device_text(path: &str, text: &str) -> Read<DeviceName> {
     let is_good = |c: char| c.is_ascii_graphic() && !"/:\"\\*".contains(c);
     let is_length = (1..=DEVICE_BYTES_MAX).contains(&text.len());
     if is_length && text.chars().all(is_good) && text != "." && text != ".." {
         return Ok(DeviceName(text.to_owned()));
     }
     let remedy = "use 1 to 15 printable ASCII characters without blank, '/', ':', '*', '\\' and '\"'";
-    Err(field.fault(format!("{text:?} is not a device name"), remedy))
+    Err(Fault::invalid(path, format!("{text:?} is not a device name"), remedy))
 }

@@ -15,10 +15,17 @@ pub(crate) fn address(field: &Field<'_>) -> Read<IpAddr> {
 
 /// An address that one host can have on a wire.
 pub(crate) fn host(field: &Field<'_>) -> Read<IpAddr> {
-    let address = address(field)?;
+    host_text(field.path(), field.text()?)
+}
+
+/// The same found at `path`.
+pub(crate) fn host_text(path: &str, text: &str) -> Read<IpAddr> {
+    let address = address_text(path, text)?;
     match unusable(address) {
         None => Ok(address),
-        Some(what) => Err(field.fault(format!("{address} is {what}"), "use the address of a host on the wire")),
+        Some(what) => {
+            Err(Fault::invalid(path, format!("{address} is {what}"), "use the address of a host on the wire"))
+        }
     }
 }
 

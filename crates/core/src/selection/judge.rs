@@ -3,17 +3,12 @@
 //! Guarantees: an entry whose route or Service is missing never falls back to the main table, and an entry
 //! that is not allowed never takes effect. Leaves out: other wishes for the same flows.
 
-use crate::model::{
-    AllowedNamespaces, Egress, Kind, Labels, ObjectName, Reason, Rejection, ServiceOutboundRoute, Source,
-};
+use crate::model::{Egress, Kind, ObjectName, Reason, Rejection, Service, ServiceOutboundRoute, Source};
 use crate::selection::expand::{self, Defect};
 use crate::selection::service;
 use crate::selection::wish::{Origin, Subject, Who, Wish};
 use crate::selection::{Flow, PathKey, PathSource};
 use crate::world::World;
-
-/// Label that the API server puts on every Namespace.
-const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
 /// The outcome for one entry.
 #[derive(Clone, Debug)]
@@ -105,12 +100,12 @@ fn fate(world: &World, subject: &Subject<'_>, origin: Origin, egress: &Egress) -
     };
     if let Some(route) = route
         && origin != Origin::NetConf
-        && !is_allowed(world, subject.namespace, route)
+        && !world.allows(&route.allowed_namespaces, subject.namespace)
     {
         return Fate::Unselected(not_allowed(subject.namespace, route));
     }
     let source = match &egress.source {
-        Source::Service(name) => return by_service(world, subject, name),
+        Source::Service(name) => return by_service(world, subject, (name, route)),
         Source::Device => PathSource::Device,
         Source::Pod => PathSource::Pod,
     };
@@ -121,32 +116,34 @@ fn fate(world: &World, subject: &Subject<'_>, origin: Origin, egress: &Egress) -
     }
 }
 
-fn by_service(world: &World, subject: &Subject<'_>, name: &str) -> Fate {
+fn by_service(world: &World, subject: &Subject<'_>, (name, route): (&str, Option<&ServiceOutboundRoute>)) -> Fate {
     let key = ObjectName { namespace: subject.namespace.unwrap_or_default().to_owned(), name: name.to_owned() };
     let Some(found) = world.services.get(&key) else { return Fate::Closed(service_not_found(&key)) };
     if !matches!(subject.pod, Who::Anyone) && !service::selects(found, subject.labels()) {
         return Fate::Unselected(does_not_select(&key, subject));
     }
-    Fate::Closed(Problem {
-        reason: Reason::NoAddress,
-        part: Part::Source,
-        message: format!("Service addresses are not supported by this version yet; flows of Service {key} are dropped"),
-        remedy: "use the address of the device or of the pod as source",
-    })
-}
-
-fn is_allowed(world: &World, namespace: Option<&str>, route: &ServiceOutboundRoute) -> bool {
-    match (&route.allowed_namespaces, namespace) {
-        (AllowedNamespaces::All, _) => true,
-        (AllowedNamespaces::Selector(_), None) => false,
-        (AllowedNamespaces::Selector(selector), Some(name)) => selector.matches(&labels_of(world, name)),
+    if let Some(route) = route
+        && let Some(cause) = unusable(world, route)
+    {
+        return Fate::Closed(unusable_route(route, &cause));
+    }
+    match no_address(found) {
+        None => Fate::Open(PathKey::Address { service: key, route: route.map(|r| r.name.clone()) }),
+        Some(problem) => Fate::Closed(problem),
     }
 }
 
-fn labels_of(world: &World, namespace: &str) -> Labels {
-    let mut labels = world.namespaces.get(namespace).map(|n| n.meta.labels.clone()).unwrap_or_default();
-    labels.insert(NAME_LABEL.to_owned(), namespace.to_owned());
-    labels
+fn no_address(service: &Service) -> Option<Problem> {
+    let (message, remedy) = match (service.is_ours(), service.addresses.is_empty()) {
+        (true, false) => return None,
+        (true, true) => ("has no address yet", "see the conditions of the Service, or use another source"),
+        (false, _) => (
+            "is not of type LoadBalancer with loadBalancerClass sortie.dev/vip; addresses of other load balancers are not followed",
+            "let the Service have that class or use another source",
+        ),
+    };
+    let message = format!("Service {} {message}; its flows are dropped", service.name);
+    Some(Problem { reason: Reason::NoAddress, part: Part::Source, message, remedy })
 }
 
 fn route_not_found(name: &str) -> Problem {

@@ -3,14 +3,16 @@
 //! Guarantees: the entries carry the Service as their source. Leaves out: its addresses, and reading of port
 //! and network lists, which [`crate::annotation`] does for all objects.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ipnetwork::IpNetwork;
 
 use crate::annotation::{self, PREFIX};
-use crate::model::{Egress, Family, Labels, PortMatch, PortRange, Reason, Rejection, Service, ServicePort};
+use crate::model::{Egress, Family, Labels, ObjectName, PortMatch, PortRange, Reason, Rejection, Service, ServicePort};
 use crate::model::{Source, TargetPort};
+use crate::selection::PathKey;
 use crate::selection::wish::{Subject, Who};
+use crate::world::World;
 
 /// Narrowing annotations of a Service and what they are called on a pod.
 const NARROWING: [(&str, &str); 4] = [
@@ -28,6 +30,33 @@ pub(super) fn asks(service: &Service) -> bool {
 /// Whether the Service selects pods with these labels; an empty selector selects nothing.
 pub(super) fn selects(service: &Service, labels: &Labels) -> bool {
     !service.selector.is_empty() && service.selector.iter().all(|(k, v)| labels.get(k) == Some(v))
+}
+
+/// The path of answers to the Service's clients.
+pub(super) fn answers(service: &Service) -> Option<PathKey> {
+    let route = text(service, "route")?.to_owned();
+    Some(PathKey::Address { service: service.name.clone(), route: Some(route) })
+}
+
+/// Every path with an address that an object of the world asks for.
+pub(super) fn paths(world: &World) -> BTreeSet<PathKey> {
+    let services = world.services.values().filter(|service| asks(service)).map(|service| PathKey::Address {
+        service: service.name.clone(),
+        route: text(service, "route").map(str::to_owned),
+    });
+    let policies = world.policies.values().map(|p| (&p.name.namespace, std::slice::from_ref(&p.egress)));
+    let pods = world.pods.values().map(|p| (&p.name.namespace, p.egress.as_slice()));
+    let namespaces = world.namespaces.values().map(|n| (&n.name, n.egress.as_slice()));
+    let named = policies.chain(pods).chain(namespaces);
+    let by_name = named.flat_map(|(namespace, asks)| asks.iter().filter_map(move |egress| path(namespace, egress)));
+    let exists = |path: &PathKey| path.service().and_then(|s| world.services.get(s)).is_some_and(Service::is_ours);
+    services.chain(by_name).filter(exists).collect()
+}
+
+fn path(namespace: &str, egress: &Egress) -> Option<PathKey> {
+    let Source::Service(name) = &egress.source else { return None };
+    let service = ObjectName { namespace: namespace.to_owned(), name: name.clone() };
+    Some(PathKey::Address { service, route: egress.route.clone() })
 }
 
 /// What the Service asks for a pod: its target ports by the route, and all traffic if it says so.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use sortie_core::allocation::{Allocation, allocate};
+use sortie_core::allocation::{Allocation, Demand, allocate};
 use sortie_core::desired::{Inputs, Skeleton, skeleton};
 use sortie_core::ids::Numbers;
 use sortie_core::model::{
@@ -60,8 +60,11 @@ pub(crate) fn node(route: ServiceOutboundRoute) -> (World, NodeFacts) {
 }
 
 pub(crate) fn built((world, facts): &(World, NodeFacts)) -> Skeleton {
-    let (allocation, refused) = allocate(&Allocation::default(), world, facts, Numbers::default());
+    let addresses = sortie_core::selection::address_paths(world);
+    let demand = Demand { world, facts, numbers: Numbers::default(), addresses: &addresses };
+    let (allocation, refused) = allocate(&Allocation::default(), &demand);
     assert_eq!(refused, Vec::new());
+    let owned = world.services.keys().cloned().collect();
     skeleton(&Inputs {
         world,
         node: "n1",
@@ -69,6 +72,7 @@ pub(crate) fn built((world, facts): &(World, NodeFacts)) -> Skeleton {
         allocation: &allocation,
         numbers: Numbers::default(),
         cluster_cidrs: &[],
+        owned: &owned,
     })
 }
 

@@ -5,3 +5,4 @@ mod conntrack;
 mod fixture;
 mod golden;
 mod lanes;
+mod vips;

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use oracle::{Fate, Packet, fate};
 use proptest::prelude::*;
-use sortie_core::allocation::{Allocation, allocate};
+use sortie_core::allocation::{Allocation, Demand, allocate};
 use sortie_core::apply::apply;
 use sortie_core::desired::{Desired, Inputs, Member, Steering, skeleton};
 use sortie_core::ids::Numbers;
@@ -143,7 +143,10 @@ struct Built {
 
 fn build(case: &Case, before: &Allocation) -> Built {
     let (world, facts) = (world(case), facts(case));
-    let (allocation, _) = allocate(before, &world, &facts, Numbers::default());
+    let (allocation, _) = allocate(
+        before,
+        &Demand { world: &world, facts: &facts, numbers: Numbers::default(), addresses: &BTreeSet::new() },
+    );
     let skeleton = skeleton(&Inputs {
         world: &world,
         node: "n1",
@@ -151,6 +154,7 @@ fn build(case: &Case, before: &Allocation) -> Built {
         allocation: &allocation,
         numbers: Numbers::default(),
         cluster_cidrs: &[],
+        owned: &BTreeSet::new(),
     });
     let member = |pod: &u8, flows: &Vec<Flow>| skeleton.member(&addresses(*pod), &Assignment { flows: flows.clone() });
     let members: BTreeMap<u8, Member> = case.pods.iter().map(|(pod, flows)| (*pod, member(pod, flows))).collect();

@@ -110,7 +110,7 @@ fn hex(text: &str) -> Option<u32> {
 fn chain_of(table: &NftTable, map: &str, mark: u32) -> Option<String> {
     match table.maps.get(map)?.elements.get(&NftKey::Mark(mark))? {
         NftValue::Goto(chain) => Some(chain.clone()),
-        NftValue::Member => None,
+        NftValue::Member | NftValue::Address(_) => None,
     }
 }
 

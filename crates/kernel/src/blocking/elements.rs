@@ -182,25 +182,41 @@ fn write_key(writer: &mut Writer, member: &NftElement) {
 fn write_element(writer: &mut Writer, member: &NftElement) {
     writer.nest(list::ELEMENT, |w| {
         key(w, member.key);
-        if let NftValue::Goto(chain) = &member.value {
-            w.nest(element::DATA, |w| {
+        match &member.value {
+            NftValue::Member => {}
+            NftValue::Goto(chain) => data(w, |w| {
                 w.nest(element::DATA_VERDICT, |w| {
                     w.be32(element::VERDICT_CODE, element::GOTO).text(element::VERDICT_CHAIN, chain);
                 });
-            });
+            }),
+            NftValue::Address(address) => data(w, |w| {
+                w.bytes(element::DATA_VALUE, &octets(*address));
+            }),
         }
     });
 }
 
+fn data(writer: &mut Writer, write: impl FnOnce(&mut Writer)) {
+    writer.nest(element::DATA, write);
+}
+
 /// Addresses are in network order, marks in host order: the order in which a rule loads them.
 fn key(writer: &mut Writer, key: NftKey) {
+    let bytes = match key {
+        NftKey::Address(address) => octets(address),
+        NftKey::Mark(mark) => mark.to_ne_bytes().to_vec(),
+        NftKey::MarkAddress(mark, address) => [mark.to_ne_bytes().to_vec(), octets(address)].concat(),
+    };
     writer.nest(element::KEY, |w| {
-        match key {
-            NftKey::Address(IpAddr::V4(a)) => w.bytes(element::DATA_VALUE, &a.octets()),
-            NftKey::Address(IpAddr::V6(a)) => w.bytes(element::DATA_VALUE, &a.octets()),
-            NftKey::Mark(mark) => w.bytes(element::DATA_VALUE, &mark.to_ne_bytes()),
-        };
+        w.bytes(element::DATA_VALUE, &bytes);
     });
+}
+
+fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(a) => a.octets().to_vec(),
+        IpAddr::V6(a) => a.octets().to_vec(),
+    }
 }
 
 fn write_tuple(writer: &mut Writer, tuple: &Tuple) {
@@ -209,13 +225,7 @@ fn write_tuple(writer: &mut Writer, tuple: &Tuple) {
 
 /// A concatenation: each part fills whole words of 32 bits.
 fn tuple_key(writer: &mut Writer, tuple: &Tuple) {
-    let mut key = Vec::with_capacity(44);
-    for address in [tuple.source, tuple.destination] {
-        match address {
-            IpAddr::V4(a) => key.extend(a.octets()),
-            IpAddr::V6(a) => key.extend(a.octets()),
-        }
-    }
+    let mut key = [octets(tuple.source), octets(tuple.destination)].concat();
     key.extend([tuple.protocol, 0, 0, 0]);
     for port in [tuple.source_port, tuple.destination_port] {
         key.extend(port.to_be_bytes());

@@ -49,6 +49,8 @@ const TYPE_PROTOCOL: u32 = 12;
 const TYPE_SERVICE: u32 = 13;
 /// Bits of one part of a concatenation's type (`TYPE_BITS`).
 const TYPE_BITS: u32 = 6;
+const TYPE_MARKED4: u32 = TYPE_MARK << TYPE_BITS | TYPE_IPV4;
+const TYPE_MARKED6: u32 = TYPE_MARK << TYPE_BITS | TYPE_IPV6;
 const TYPE_TUPLE4: u32 = tuple_type(TYPE_IPV4);
 const TYPE_TUPLE6: u32 = tuple_type(TYPE_IPV6);
 /// `enum nft_object_attributes`, `NFT_OBJECT_COUNTER`, `NFTA_COUNTER_PACKETS`.
@@ -226,6 +228,10 @@ fn set_of(attributes: Attributes<'_>) -> Option<(String, NftMapKind)> {
         (TYPE_IPV4, Some(TYPE_VERDICT)) => NftMapKind::AddressVerdict(Family::V4),
         (TYPE_IPV6, Some(TYPE_VERDICT)) => NftMapKind::AddressVerdict(Family::V6),
         (TYPE_MARK, Some(TYPE_VERDICT)) => NftMapKind::MarkVerdict,
+        (TYPE_MARK, Some(TYPE_IPV4)) => NftMapKind::MarkAddress(Family::V4),
+        (TYPE_MARK, Some(TYPE_IPV6)) => NftMapKind::MarkAddress(Family::V6),
+        (TYPE_MARKED4, None) => NftMapKind::MarkedAddresses(Family::V4),
+        (TYPE_MARKED6, None) => NftMapKind::MarkedAddresses(Family::V6),
         (TYPE_TUPLE4, None) => NftMapKind::Tuples(Family::V4),
         (TYPE_TUPLE6, None) => NftMapKind::Tuples(Family::V6),
         _ => return None,
@@ -235,17 +241,27 @@ fn set_of(attributes: Attributes<'_>) -> Option<(String, NftMapKind)> {
 
 fn member_of(kind: NftMapKind, attributes: Attributes<'_>) -> Option<(NftKey, NftValue)> {
     let bytes = attributes.nested(element::KEY)?.find(element::DATA_VALUE)?;
+    let mark = || Some(u32::from_ne_bytes(*bytes.first_chunk()?));
     let key = match kind {
-        NftMapKind::Addresses(Family::V4) | NftMapKind::AddressVerdict(Family::V4) => {
-            NftKey::Address(IpAddr::from(*bytes.first_chunk::<4>()?))
+        NftMapKind::Addresses(family) | NftMapKind::AddressVerdict(family) => {
+            NftKey::Address(address_of(family, bytes)?)
         }
-        NftMapKind::Addresses(Family::V6) | NftMapKind::AddressVerdict(Family::V6) => {
-            NftKey::Address(IpAddr::from(*bytes.first_chunk::<16>()?))
-        }
-        NftMapKind::MarkVerdict => NftKey::Mark(u32::from_ne_bytes(*bytes.first_chunk()?)),
+        NftMapKind::MarkVerdict | NftMapKind::MarkAddress(_) => NftKey::Mark(mark()?),
+        NftMapKind::MarkedAddresses(family) => NftKey::MarkAddress(mark()?, address_of(family, bytes.get(4..)?)?),
         NftMapKind::Tuples(_) => return None,
     };
+    if let NftMapKind::MarkAddress(family) = kind {
+        let data = attributes.nested(element::DATA)?.find(element::DATA_VALUE)?;
+        return Some((key, NftValue::Address(address_of(family, data)?)));
+    }
     Some((key, value_of(attributes)))
+}
+
+fn address_of(family: Family, bytes: &[u8]) -> Option<IpAddr> {
+    match family {
+        Family::V4 => bytes.first_chunk::<4>().map(|b| IpAddr::from(*b)),
+        Family::V6 => bytes.first_chunk::<16>().map(|b| IpAddr::from(*b)),
+    }
 }
 
 /// A verdict other than `goto` is shown as a chain name that none can have, so that it is replaced.

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::{CLIENT4, CLIENT6, DEVICES, GATEWAY4, GATEWAY6, NODE4, NODE6, ROUTERS, SERVER4, SERVER6};
+use super::{
+    CLIENT4, CLIENT6, DEVICES, GATEWAY4, GATEWAY6, NODE4, NODE6, ROUTERS, SERVER4, SERVER6, VIP_NET4, VIP_NET6,
+};
 use crate::net::Namespace;
 
 /// Switches of the node: it forwards, and it trusts nobody's source address.
@@ -55,7 +57,8 @@ pub(super) fn router(index: usize, router: &Namespace, (node, server): (&Namespa
          addr add 10.{number}.0.1/24 dev server\naddr add fd01:{number}::1/64 dev server nodad\n\
          addr add {}/32 dev lo\naddr add {}/128 dev lo nodad\n\
          route add 192.0.2.0/24 via 10.{number}.0.2\n-6 route add 2001:db8:2::/64 via fd01:{number}::2\n\
-         route add 10.244.0.0/16 via {node4}\n-6 route add fd00:244::/32 via {node6}",
+         route add 10.244.0.0/16 via {node4}\n-6 route add fd00:244::/32 via {node6}\n\
+         route add {VIP_NET4} via {node4}\n-6 route add {VIP_NET6} via {node6}",
         CLIENT4[index], CLIENT6[index],
     ))?;
     server.ip(&format!(

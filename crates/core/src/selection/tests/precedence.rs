@@ -5,6 +5,7 @@ use super::*;
 fn routes_in_order(world: &World) -> Vec<String> {
     let name = |flow: Flow| match flow.path {
         PathKey::Route { route, .. } => route,
+        PathKey::Address { service, .. } => service.to_string(),
         PathKey::Closed => "closed".to_owned(),
     };
     flows(world).into_iter().map(name).collect()

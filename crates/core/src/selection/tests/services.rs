@@ -1,4 +1,4 @@
-//! Services as source and as authors: nothing of theirs may leak while their addresses are not supported.
+//! Services as source and as authors: without an address nothing of theirs may leak.
 
 use super::*;
 use crate::selection::service;
@@ -22,7 +22,37 @@ fn a_policy_with_a_service_as_source_is_closed_with_no_address() {
     assert_eq!(flows(&world)[0].path, PathKey::Closed);
     let condition = accepted(&world, &key(Kind::EgressPolicy, "core", "p"));
     assert_eq!((condition.holds, condition.reason), (false, Reason::NoAddress));
-    assert!(condition.message.contains("not supported by this version yet"), "{}", condition.message);
+    assert!(condition.message.contains("loadBalancerClass sortie.dev/vip"), "{}", condition.message);
+}
+
+fn with_address(service: Service) -> Service {
+    let addresses = vec!["192.0.2.100".parse().unwrap()];
+    Service { load_balancer: true, class: Service::CLASS.into(), addresses, ..service }
+}
+
+#[test]
+fn a_service_with_an_address_opens_a_path_with_it() {
+    let service = with_address(annotated_service("sip", &[("sortie.dev/route", "a")]));
+    let by_policy = world([
+        Object::Pod(pod(vec![])),
+        Object::Service(with_address(plain("sip"))),
+        Object::Policy(policy("p", with_source("sip"))),
+    ]);
+    let by_itself = world([Object::Pod(pod(vec![])), Object::Service(service.clone())]);
+    let path = PathKey::Address { service: service.name.clone(), route: Some("a".into()) };
+    for world in [by_policy, by_itself] {
+        assert_eq!(flows(&world)[0].path, path);
+        assert_eq!(address_paths(&world), [path.clone()].into());
+    }
+    assert_eq!(answers(&service), Some(path));
+}
+
+#[test]
+fn a_service_without_a_route_lends_its_address_on_the_main_table() {
+    let service = with_address(annotated_service("sip", &[("sortie.dev/egress", "true")]));
+    let world = world([Object::Pod(pod(vec![])), Object::Service(service.clone())]);
+    assert_eq!(flows(&world)[0].path, PathKey::Address { service: service.name.clone(), route: None });
+    assert_eq!(answers(&service), None);
 }
 
 #[test]

@@ -1,0 +1,124 @@
+//! Addresses of Services: who may leave with one, and what comes in for one.
+//!
+//! Guarantees: a packet leaves with such an address only on the path the address belongs to, and only while this
+//! node owns it; a packet to an address that nobody serves is dropped, never forwarded. Leaves out: answering for an
+//! address on the wire.
+
+use std::net::IpAddr;
+
+use super::Inputs;
+use super::chains::{Marks, Numbering, insert, map_name, named, path_chain};
+use super::empty_map;
+use super::exits::exit_rule;
+use crate::ids::{EXIT_ADDRESS, EXIT_NONE, TABLE_MAIN};
+use crate::model::{Family, Service, ServicePort};
+use crate::nft::chain;
+use crate::selection::{self, PathKey};
+use crate::state::{NftKey, NftMapKind, NftTable, NftValue, Rule};
+
+/// Packets to an address of a Service that nobody took over.
+pub(super) const DROP: &str = "drop_unserved";
+
+/// Rules of the exit by the main table, if any path takes it.
+pub(super) fn rules(inputs: &Inputs<'_>) -> Vec<Rule> {
+    let takes = |path: &PathKey| matches!(path, PathKey::Address { route: None, .. });
+    if !inputs.allocation.paths.keys().any(takes) {
+        return Vec::new();
+    }
+    Family::ALL.map(|family| exit_rule(family, EXIT_ADDRESS, TABLE_MAIN, inputs.numbers)).to_vec()
+}
+
+/// Sets, maps and chains without their members.
+pub(super) fn declare(table: &mut NftTable, marks: Marks) {
+    table.counters.insert(DROP.to_owned());
+    for family in Family::ALL {
+        for (name, kind) in [
+            ("vips", NftMapKind::Addresses(family)),
+            ("svc", NftMapKind::AddressVerdict(family)),
+            ("snat", NftMapKind::MarkAddress(family)),
+            ("kvip", NftMapKind::MarkedAddresses(family)),
+        ] {
+            table.maps.insert(map_name(name, family), empty_map(kind));
+        }
+    }
+    let path = marks.path();
+    let leave = vec![marks.set_exit(EXIT_ADDRESS), "accept".to_owned()];
+    let rewrite = vec![format!("snat ip to {path} map @snat4"), format!("snat ip6 to {path} map @snat6")];
+    let source = vec![
+        format!("{path} . ip saddr @kvip4 return"),
+        format!("{path} . ip6 saddr @kvip6 return"),
+        "goto gdrop".to_owned(),
+    ];
+    let guard = vec!["ct direction reply return".to_owned(), format!("{path} vmap @gsrc"), "goto gdrop".to_owned()];
+    let (exit, check) = (format!("e{EXIT_ADDRESS}"), format!("g{EXIT_ADDRESS}"));
+    table.chains.extend(named(vec![
+        (&exit, None, leave),
+        (&check, None, guard),
+        ("vip", None, rewrite),
+        ("gvip", None, source),
+    ]));
+}
+
+/// Elements of one path; one that this node does not own ends here.
+pub(super) fn add_path(table: &mut NftTable, path: &PathKey, key: NftKey, numbering: &Numbering<'_>) {
+    insert(table, "gexit", NftKey::Mark(numbering.marks.exit_value(EXIT_ADDRESS)), &format!("g{EXIT_ADDRESS}"));
+    let owned = path.service().filter(|name| numbering.inputs.owned.contains(name));
+    let Some(service) = owned.and_then(|name| numbering.inputs.world.services.get(name)) else {
+        return insert(table, "exit", key, &format!("e{EXIT_NONE}"));
+    };
+    let exit = match path.route() {
+        Some(route) => numbering.exits.get(route).map_or(EXIT_NONE, |exit| exit.number),
+        None => EXIT_ADDRESS,
+    };
+    insert(table, "exit", key, &format!("e{exit}"));
+    insert(table, "nat", key, "vip");
+    insert(table, "gsrc", key, "gvip");
+    let NftKey::Mark(mark) = key else { return };
+    for family in Family::ALL {
+        let Some(source) = source(service, family) else { continue };
+        put(table, &map_name("snat", family), key, NftValue::Address(source));
+        put(table, &map_name("kvip", family), NftKey::MarkAddress(mark, source), NftValue::Member);
+    }
+}
+
+/// The address that flows of a family leave with: the first one.
+fn source(service: &Service, family: Family) -> Option<IpAddr> {
+    service.addresses.iter().copied().find(|address| Family::of(*address) == family)
+}
+
+/// What comes in for the addresses this node owns.
+pub(super) fn add_addresses(table: &mut NftTable, inputs: &Inputs<'_>) {
+    for service in inputs.owned.iter().filter_map(|name| inputs.world.services.get(name)) {
+        let inbound = inbound(inputs, service);
+        for address in &service.addresses {
+            let (family, key) = (Family::of(*address), NftKey::Address(*address));
+            put(table, &map_name("vips", family), key, NftValue::Member);
+            if let Some((name, rules)) = &inbound {
+                table.chains.entry(name.clone()).or_insert_with(|| chain(None, rules.clone()));
+                put(table, &map_name("svc", family), key, NftValue::Goto(name.clone()));
+            }
+        }
+    }
+}
+
+/// The chain that gives flows to the Service's ports their path, whose route their answers take.
+fn inbound(inputs: &Inputs<'_>, service: &Service) -> Option<(String, Vec<String>)> {
+    let path = selection::answers(service)?;
+    let number = inputs.allocation.paths.get(&path)?;
+    let rule = |port: &ServicePort| {
+        format!(
+            "meta l4proto {} ct original proto-dst {} goto {}",
+            port.protocol.name(),
+            port.port,
+            path_chain(*number)
+        )
+    };
+    let rules: Vec<String> = service.ports.iter().map(rule).collect();
+    (!rules.is_empty()).then(|| (format!("v_{}", chain(None, rules.clone()).digest), rules))
+}
+
+fn put(table: &mut NftTable, map: &str, key: NftKey, value: NftValue) {
+    if let Some(map) = table.maps.get_mut(map) {
+        map.elements.insert(key, value);
+    }
+}

@@ -1,0 +1,94 @@
+//! What a Service's address adds to the table.
+
+use std::collections::BTreeSet;
+
+use sortie_core::allocation::{Allocation, Demand, allocate};
+use sortie_core::desired::{Inputs, PerPodRules, skeleton};
+use sortie_core::ids::Numbers;
+use sortie_core::model::{Meta, ObjectName, Protocol, Service, ServicePort, TargetPort};
+use sortie_core::plan::plan;
+use sortie_core::selection::address_paths;
+use sortie_core::state::{ConntrackFilter, NftKey, NftTable, NftValue, NodeState, Step};
+
+use crate::fixture::{node, signalling};
+
+const PATH: u32 = 0x400;
+
+fn service(address: &str) -> Service {
+    let annotations = [("sortie.dev/route".to_owned(), "signalling".to_owned())].into();
+    Service {
+        name: ObjectName { namespace: "core".into(), name: "sip".into() },
+        meta: Meta { annotations, ..Meta::default() },
+        ports: vec![ServicePort { protocol: Protocol::Udp, port: 5060, target: TargetPort::Number(15_060) }],
+        load_balancer: true,
+        class: Service::CLASS.into(),
+        addresses: vec![address.parse().unwrap()],
+        ..Service::default()
+    }
+}
+
+/// The state with the Service, owned or not.
+fn state(service: &Service, owned: &BTreeSet<ObjectName>) -> sortie_core::desired::Desired {
+    let (mut world, facts) = node(signalling());
+    world.services.insert(service.name.clone(), service.clone());
+    let addresses = address_paths(&world);
+    let demand = Demand { world: &world, facts: &facts, numbers: Numbers::default(), addresses: &addresses };
+    let (allocation, _) = allocate(&Allocation::default(), &demand);
+    let inputs = Inputs {
+        world: &world,
+        node: "n1",
+        facts: &facts,
+        allocation: &allocation,
+        numbers: Numbers::default(),
+        cluster_cidrs: &[],
+        owned,
+    };
+    skeleton(&inputs).compose(std::iter::empty(), PerPodRules::Absent)
+}
+
+fn element<'a>(table: &'a NftTable, map: &str, key: NftKey) -> Option<&'a NftValue> {
+    table.maps[map].elements.get(&key)
+}
+
+fn table(state: &NodeState) -> &NftTable {
+    state.nft.as_ref().unwrap()
+}
+
+fn goto(chain: &str) -> NftValue {
+    NftValue::Goto(chain.into())
+}
+
+#[test]
+fn an_owned_address_is_the_source_of_its_path_and_its_ports_lead_to_it() {
+    let service = service("203.0.113.7");
+    let desired = state(&service, &[service.name.clone()].into());
+    let (table, vip) = (table(&desired.state), "203.0.113.7".parse().unwrap());
+    assert_eq!(element(table, "exit", NftKey::Mark(PATH)), Some(&goto("e1")));
+    assert_eq!(element(table, "nat", NftKey::Mark(PATH)), Some(&goto("vip")));
+    assert_eq!(element(table, "gsrc", NftKey::Mark(PATH)), Some(&goto("gvip")));
+    assert_eq!(element(table, "snat4", NftKey::Mark(PATH)), Some(&NftValue::Address(vip)));
+    assert!(element(table, "kvip4", NftKey::MarkAddress(PATH, vip)).is_some());
+    assert!(table.maps["snat6"].elements.is_empty(), "it has no IPv6 address");
+    let Some(NftValue::Goto(chain)) = element(table, "svc4", NftKey::Address(vip)) else { panic!("no chain") };
+    assert_eq!(table.chains[chain].rules, ["meta l4proto udp ct original proto-dst 5060 goto p4"]);
+}
+
+#[test]
+fn an_address_of_another_node_ends_here() {
+    let service = service("203.0.113.7");
+    let desired = state(&service, &BTreeSet::new());
+    let table = table(&desired.state);
+    assert_eq!(element(table, "exit", NftKey::Mark(PATH)), Some(&goto("e63")));
+    for map in ["vips4", "svc4", "snat4", "kvip4"] {
+        assert!(table.maps[map].elements.is_empty(), "{map}");
+    }
+}
+
+#[test]
+fn another_address_forgets_the_flows_of_its_path_only() {
+    let (old, new) = (service("203.0.113.7"), service("203.0.113.8"));
+    let owned = [old.name.clone()].into();
+    let steps = plan(&state(&old, &owned).state, &state(&new, &owned));
+    let mark = ConntrackFilter::Mark { value: PATH, mask: 0x000f_ff00 };
+    assert!(steps.contains(&Step::PurgeConntrack(vec![mark])), "{steps:?}");
+}

@@ -57,6 +57,8 @@ pub struct Inputs<'a> {
     pub cluster_cidrs: &'a [IpNetwork],
     /// Services whose addresses this node owns now.
     pub owned: &'a BTreeSet<ObjectName>,
+    /// Those of them that other nodes could own, too: sending with their addresses needs the lease.
+    pub leased: &'a BTreeSet<ObjectName>,
 }
 
 /// The part of the desired state that does not depend on pods.

@@ -18,6 +18,9 @@ const TUPLE_SET_SIZE: u32 = 1_048_576;
 /// How long a tuple stays.
 const TUPLE_TIMEOUT: &str = "2s";
 
+/// The set whose members permit sending with addresses that other nodes could own; the lease's holder fills it.
+pub const LEASE_SET: &str = "lease";
+
 /// The set of answers to flows that were just forgotten; the executor of a purge fills it.
 #[must_use]
 pub fn late_set(family: Family) -> &'static str {
@@ -106,12 +109,14 @@ fn declare_map(out: &mut String, name: &str, kind: NftMapKind) {
         // 65 536 places an ADD took 0.6 ms longer.
         NftMapKind::AddressVerdict(family) => ("map", format!("type {} : verdict;", address_type(family))),
         NftMapKind::MarkVerdict => ("map", format!("type mark : verdict; size {MARK_MAP_SIZE};")),
+        NftMapKind::Marks => ("set", format!("type mark; size {MARK_MAP_SIZE};")),
         NftMapKind::MarkAddress(family) => {
             ("map", format!("type mark : {}; size {MARK_MAP_SIZE};", address_type(family)))
         }
         NftMapKind::MarkedAddresses(family) => {
             ("set", format!("type mark . {}; size {MARK_MAP_SIZE};", address_type(family)))
         }
+        NftMapKind::Lease => ("set", "type nf_proto; size 16; flags timeout;".to_owned()),
         NftMapKind::Tuples(family) => ("set", tuples(address_type(family))),
     };
     line(out, format_args!("add {keyword} inet {NFT_TABLE} {name} {{ {declared} }}"));

@@ -160,10 +160,14 @@ pub enum NftMapKind {
     AddressVerdict(Family),
     /// `map { type mark : verdict }`.
     MarkVerdict,
+    /// `set { type mark }`.
+    Marks,
     /// `map { type mark : ipv4_addr }` or `ipv6_addr`.
     MarkAddress(Family),
     /// `set { type mark . ipv4_addr }` or `ipv6_addr`.
     MarkedAddresses(Family),
+    /// `set { type nf_proto; flags timeout }`: permission to send while its members are there; no part of the state.
+    Lease,
     /// Set of tuples whose members go by themselves; what it holds at a moment is no part of the state.
     Tuples(Family),
 }

@@ -5,6 +5,7 @@
 
 mod conntrack;
 mod elements;
+mod lease;
 mod rules;
 mod table;
 

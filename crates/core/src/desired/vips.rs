@@ -12,12 +12,19 @@ use super::empty_map;
 use super::exits::exit_rule;
 use crate::ids::{EXIT_ADDRESS, EXIT_NONE, TABLE_MAIN};
 use crate::model::{Family, Service, ServicePort};
-use crate::nft::chain;
+use crate::nft::{LEASE_SET, chain};
 use crate::selection::{self, PathKey};
 use crate::state::{NftKey, NftMapKind, NftTable, NftValue, Rule};
 
 /// Packets to an address of a Service that nobody took over.
 pub(super) const DROP: &str = "drop_unserved";
+/// Packets with an address that other nodes could own, after the permission to use it ran out.
+const DROP_LEASE: &str = "drop_lease";
+
+/// The guard's first look: whatever carries a leased address, in either direction.
+pub(super) fn lease_rule(marks: Marks) -> String {
+    format!("{} @leased meta nfproto != @{LEASE_SET} counter name {DROP_LEASE} drop", marks.path())
+}
 
 /// Rules of the exit by the main table, if any path takes it.
 pub(super) fn rules(inputs: &Inputs<'_>) -> Vec<Rule> {
@@ -30,7 +37,9 @@ pub(super) fn rules(inputs: &Inputs<'_>) -> Vec<Rule> {
 
 /// Sets, maps and chains without their members.
 pub(super) fn declare(table: &mut NftTable, marks: Marks) {
-    table.counters.insert(DROP.to_owned());
+    table.counters.extend([DROP, DROP_LEASE].map(str::to_owned));
+    table.maps.insert(LEASE_SET.to_owned(), empty_map(NftMapKind::Lease));
+    table.maps.insert("leased".to_owned(), empty_map(NftMapKind::Marks));
     for family in Family::ALL {
         for (name, kind) in [
             ("vips", NftMapKind::Addresses(family)),
@@ -73,6 +82,9 @@ pub(super) fn add_path(table: &mut NftTable, path: &PathKey, key: NftKey, number
     insert(table, "exit", key, &format!("e{exit}"));
     insert(table, "nat", key, "vip");
     insert(table, "gsrc", key, "gvip");
+    if numbering.inputs.leased.contains(&service.name) {
+        put(table, "leased", key, NftValue::Member);
+    }
     let NftKey::Mark(mark) = key else { return };
     for family in Family::ALL {
         let Some(source) = source(service, family) else { continue };

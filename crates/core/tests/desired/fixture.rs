@@ -73,6 +73,7 @@ pub(crate) fn built((world, facts): &(World, NodeFacts)) -> Skeleton {
         numbers: Numbers::default(),
         cluster_cidrs: &[],
         owned: &owned,
+        leased: &std::collections::BTreeSet::new(),
     })
 }
 

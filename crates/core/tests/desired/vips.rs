@@ -13,6 +13,7 @@ use sortie_core::state::{ConntrackFilter, NftKey, NftTable, NftValue, NodeState,
 use crate::fixture::{node, signalling};
 
 const PATH: u32 = 0x400;
+const NOBODY: BTreeSet<ObjectName> = BTreeSet::new();
 
 fn service(address: &str) -> Service {
     let annotations = [("sortie.dev/route".to_owned(), "signalling".to_owned())].into();
@@ -28,7 +29,10 @@ fn service(address: &str) -> Service {
 }
 
 /// The state with the Service, owned or not.
-fn state(service: &Service, owned: &BTreeSet<ObjectName>) -> sortie_core::desired::Desired {
+fn state(
+    service: &Service,
+    (owned, leased): (&BTreeSet<ObjectName>, &BTreeSet<ObjectName>),
+) -> sortie_core::desired::Desired {
     let (mut world, facts) = node(signalling());
     world.services.insert(service.name.clone(), service.clone());
     let addresses = address_paths(&world);
@@ -42,6 +46,7 @@ fn state(service: &Service, owned: &BTreeSet<ObjectName>) -> sortie_core::desire
         numbers: Numbers::default(),
         cluster_cidrs: &[],
         owned,
+        leased,
     };
     skeleton(&inputs).compose(std::iter::empty(), PerPodRules::Absent)
 }
@@ -61,7 +66,7 @@ fn goto(chain: &str) -> NftValue {
 #[test]
 fn an_owned_address_is_the_source_of_its_path_and_its_ports_lead_to_it() {
     let service = service("203.0.113.7");
-    let desired = state(&service, &[service.name.clone()].into());
+    let desired = state(&service, (&[service.name.clone()].into(), &NOBODY));
     let (table, vip) = (table(&desired.state), "203.0.113.7".parse().unwrap());
     assert_eq!(element(table, "exit", NftKey::Mark(PATH)), Some(&goto("e1")));
     assert_eq!(element(table, "nat", NftKey::Mark(PATH)), Some(&goto("vip")));
@@ -76,7 +81,7 @@ fn an_owned_address_is_the_source_of_its_path_and_its_ports_lead_to_it() {
 #[test]
 fn an_address_of_another_node_ends_here() {
     let service = service("203.0.113.7");
-    let desired = state(&service, &BTreeSet::new());
+    let desired = state(&service, (&NOBODY, &NOBODY));
     let table = table(&desired.state);
     assert_eq!(element(table, "exit", NftKey::Mark(PATH)), Some(&goto("e63")));
     for map in ["vips4", "svc4", "snat4", "kvip4"] {
@@ -88,7 +93,18 @@ fn an_address_of_another_node_ends_here() {
 fn another_address_forgets_the_flows_of_its_path_only() {
     let (old, new) = (service("203.0.113.7"), service("203.0.113.8"));
     let owned = [old.name.clone()].into();
-    let steps = plan(&state(&old, &owned).state, &state(&new, &owned));
+    let steps = plan(&state(&old, (&owned, &NOBODY)).state, &state(&new, (&owned, &NOBODY)));
     let mark = ConntrackFilter::Mark { value: PATH, mask: 0x000f_ff00 };
     assert!(steps.contains(&Step::PurgeConntrack(vec![mark])), "{steps:?}");
+}
+
+#[test]
+fn an_address_that_others_could_own_needs_the_lease_in_both_directions() {
+    let service = service("203.0.113.7");
+    let owned = [service.name.clone()].into();
+    let desired = state(&service, (&owned, &owned));
+    let table = table(&desired.state);
+    assert!(element(table, "leased", NftKey::Mark(PATH)).is_some());
+    let first = &table.chains["gx"].rules[0];
+    assert_eq!(first, "ct mark and 0x000fff00 @leased meta nfproto != @lease counter name drop_lease drop");
 }

@@ -155,6 +155,7 @@ fn build(case: &Case, before: &Allocation) -> Built {
         numbers: Numbers::default(),
         cluster_cidrs: &[],
         owned: &BTreeSet::new(),
+        leased: &BTreeSet::new(),
     });
     let member = |pod: &u8, flows: &Vec<Flow>| skeleton.member(&addresses(*pod), &Assignment { flows: flows.clone() });
     let members: BTreeMap<u8, Member> = case.pods.iter().map(|(pod, flows)| (*pod, member(pod, flows))).collect();

@@ -42,6 +42,7 @@ const SET_FOREIGN_FLAGS: u32 = 0x1 | 0x4;
 /// `NFT_DATA_VERDICT`.
 const TYPE_VERDICT: u32 = 0xffff_ff00;
 /// Key types of `nft` (`include/datatype.h`).
+const TYPE_NFPROTO: u32 = 2;
 const TYPE_IPV4: u32 = 7;
 const TYPE_IPV6: u32 = 8;
 const TYPE_MARK: u32 = 19;
@@ -109,7 +110,7 @@ impl Elements {
         let mut maps = BTreeMap::new();
         for (name, kind) in self.dump((nftables::GETSET, nftables::NEWSET), generation, set_of)? {
             let elements = match kind {
-                NftMapKind::Tuples(_) => BTreeMap::new(),
+                NftMapKind::Tuples(_) | NftMapKind::Lease => BTreeMap::new(),
                 _ => self.read_elements(&name, kind, generation)?,
             };
             maps.insert(name, NftMap { kind, elements });
@@ -232,6 +233,8 @@ fn set_of(attributes: Attributes<'_>) -> Option<(String, NftMapKind)> {
         (TYPE_MARK, Some(TYPE_IPV6)) => NftMapKind::MarkAddress(Family::V6),
         (TYPE_MARKED4, None) => NftMapKind::MarkedAddresses(Family::V4),
         (TYPE_MARKED6, None) => NftMapKind::MarkedAddresses(Family::V6),
+        (TYPE_MARK, None) => NftMapKind::Marks,
+        (TYPE_NFPROTO, None) => NftMapKind::Lease,
         (TYPE_TUPLE4, None) => NftMapKind::Tuples(Family::V4),
         (TYPE_TUPLE6, None) => NftMapKind::Tuples(Family::V6),
         _ => return None,
@@ -246,9 +249,9 @@ fn member_of(kind: NftMapKind, attributes: Attributes<'_>) -> Option<(NftKey, Nf
         NftMapKind::Addresses(family) | NftMapKind::AddressVerdict(family) => {
             NftKey::Address(address_of(family, bytes)?)
         }
-        NftMapKind::MarkVerdict | NftMapKind::MarkAddress(_) => NftKey::Mark(mark()?),
+        NftMapKind::MarkVerdict | NftMapKind::Marks | NftMapKind::MarkAddress(_) => NftKey::Mark(mark()?),
         NftMapKind::MarkedAddresses(family) => NftKey::MarkAddress(mark()?, address_of(family, bytes.get(4..)?)?),
-        NftMapKind::Tuples(_) => return None,
+        NftMapKind::Tuples(_) | NftMapKind::Lease => return None,
     };
     if let NftMapKind::MarkAddress(family) = kind {
         let data = attributes.nested(element::DATA)?.find(element::DATA_VALUE)?;

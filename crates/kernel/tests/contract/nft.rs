@@ -1,14 +1,14 @@
 //! The table as `nft` sees it.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use sortie_core::state::{NftChange, NftElement, NftKey, NftValue, Step};
+use sortie_core::state::{NftChange, NftElement, NftKey, NftMap, NftMapKind, NftTable, NftValue, Step};
 use sortie_kernel::Platform as _;
 use sortie_kernel::blocking::Elements;
 
 use crate::suite::{address, element, table};
-use crate::support::{in_namespace, json as read, run};
+use crate::support::{eventually, in_namespace, json as read, run};
 
 fn elements_shown(map: &str) -> Value {
     let shown = read(&format!("nft -j list map inet sortie {map}"));
@@ -142,5 +142,30 @@ fn a_refused_transaction_carries_the_words_of_nft() {
         let error = node.linux().apply(&Step::Nft(NftChange::Replace(broken))).await.unwrap_err();
         assert!(error.to_string().contains("nowhere"), "{error}");
         assert_eq!(run("nft list ruleset"), "");
+    });
+}
+
+#[test]
+fn the_lease_ends_by_itself_and_a_renewal_may_shorten_it() {
+    in_namespace(async |node| {
+        let mut linux = node.linux();
+        let map = NftMap { kind: NftMapKind::Lease, elements: std::collections::BTreeMap::new() };
+        let table = NftTable { maps: [("lease".to_owned(), map)].into(), ..NftTable::default() };
+        let mut elements = Elements::open().unwrap();
+        assert!(elements.renew_lease(Duration::from_secs(5)).is_err(), "there is no table");
+        linux.apply(&Step::Nft(NftChange::Replace(table.clone()))).await.unwrap();
+        let held = || run("nft list set inet sortie lease").matches("expires").count();
+        for seconds in [9, 7, 100] {
+            elements.renew_lease(Duration::from_secs(seconds)).unwrap();
+            assert_eq!(held(), 2);
+        }
+        assert_eq!(linux.observe().await.unwrap().nft, Some(table), "the lease is no state");
+        elements.renew_lease(Duration::from_millis(150)).unwrap();
+        assert_eq!(held(), 2);
+        eventually("the end of the lease", || held() == 0);
+        elements.renew_lease(Duration::from_secs(5)).unwrap();
+        elements.renew_lease(Duration::ZERO).unwrap();
+        assert_eq!(held(), 0);
+        elements.renew_lease(Duration::ZERO).unwrap();
     });
 }

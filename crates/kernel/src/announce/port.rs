@@ -11,9 +11,10 @@ use std::os::fd::AsRawFd as _;
 
 use nix::libc;
 use nix::sys::socket::{LinkAddr, bind, recvfrom, setsockopt, sockopt};
-use socket2::{Domain, Protocol, SockFilter, Socket, Type};
+use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
 use sortie_core::model::DeviceName;
-use tokio::io::unix::AsyncFd;
+use tokio::io::Interest;
+use tokio::net::UdpSocket;
 
 use super::ethernet::{self, Header, Mac};
 use super::filter;
@@ -58,8 +59,9 @@ impl Port {
 
 /// One socket.
 pub(super) struct Channel {
-    socket: AsyncFd<Socket>,
-    index: u32,
+    /// A packet socket. Tokio has no name for it; only what does not depend on the family is used.
+    socket: UdpSocket,
+    index: usize,
 }
 
 impl Channel {
@@ -71,28 +73,29 @@ impl Channel {
         let _ = setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER);
         // The protocol in the address is zero, which keeps the socket's.
         bind(socket.as_raw_fd(), &link.place)?;
-        Ok(Self { socket: AsyncFd::register(socket)?, index: link.index })
+        Ok(Self { socket: UdpSocket::from_std(socket.into())?, index: link.place.ifindex() })
     }
 
     /// The next frame; zero bytes for one that is not for us. Dropping the future loses nothing.
     pub(super) async fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
-            let mut ready = self.socket.readable().await?;
-            if let Ok(received) = ready.try_io(|socket| self.take(socket.get_ref(), buffer)) {
-                return received;
+            self.socket.readable().await?;
+            match self.socket.try_io(Interest::READABLE, || self.take(buffer)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                received => return received,
             }
         }
     }
 
     /// Between its creation and its binding the socket hears every device.
-    fn take(&self, socket: &Socket, buffer: &mut [u8]) -> io::Result<usize> {
-        let (length, from) = recvfrom::<LinkAddr>(socket.as_raw_fd(), buffer)?;
-        let is_theirs = |from: LinkAddr| from.ifindex() == self.index as usize && from.pkttype() != OUTGOING;
+    fn take(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let (length, from) = recvfrom::<LinkAddr>(self.socket.as_raw_fd(), buffer)?;
+        let is_theirs = |from: LinkAddr| from.ifindex() == self.index && from.pkttype() != OUTGOING;
         Ok(if from.is_some_and(is_theirs) { length } else { 0 })
     }
 
     fn send(&self, frame: &[u8]) -> io::Result<()> {
-        self.socket.get_ref().send(frame).map(drop)
+        SockRef::from(&self.socket).send(frame).map(drop)
     }
 }
 

@@ -3,6 +3,8 @@
 //! Guarantees: reads back only what carries our marks (route protocol 155, table `inet sortie`), every
 //! action is idempotent, every error keeps its errno and names the object. Leaves out: every decision.
 
+#[cfg(feature = "async")]
+pub mod announce;
 #[cfg(feature = "blocking")]
 pub mod blocking;
 #[cfg(feature = "async")]

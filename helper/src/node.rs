@@ -21,12 +21,13 @@ use std::path::PathBuf;
 use ipnetwork::IpNetwork;
 use sortie_core::address::Given;
 use sortie_core::allocation::Allocation;
+use sortie_core::candidates::Answer;
 use sortie_core::desired::{Member, PerPodRules, Skeleton, Steering};
 use sortie_core::ids::Numbers;
 use sortie_core::model::{Attachment, DeviceName, ObjectKey, ObjectName, Rejection};
 use sortie_core::selection::PathKey;
 use sortie_core::state::{ConntrackFilter, NodeState};
-use sortie_core::world::World;
+use sortie_core::world::{Device, World};
 use sortie_ipc::{AttachmentKey, Failure, Reply, Request, StoredAttachment};
 use sortie_kernel::{KernelError, Platform};
 
@@ -99,7 +100,8 @@ pub(crate) struct Node<P> {
     owned: BTreeSet<ObjectName>,
     /// Paths of an attachment that is about to come.
     announced: Vec<PathKey>,
-    answering: BTreeMap<DeviceName, BTreeSet<IpAddr>>,
+    answering: BTreeSet<Answer>,
+    devices: BTreeMap<DeviceName, Device>,
     /// Whether the kernel may hold paths whose numbers are not known any more.
     numbers: Numbering,
     dead_hops: DeadHops,
@@ -152,7 +154,8 @@ impl<P: Platform> Node<P> {
             ungiven: Vec::new(),
             owned: BTreeSet::new(),
             announced: Vec::new(),
-            answering: BTreeMap::new(),
+            answering: BTreeSet::new(),
+            devices: BTreeMap::new(),
             numbers,
             dead_hops,
             adopted: Vec::new(),
@@ -232,6 +235,11 @@ impl<P: Platform> Node<P> {
             Request::Status => Ok(Reply::Status(self.report().await)),
         };
         answer.unwrap_or_else(Reply::Failed)
+    }
+
+    /// What this node is to answer for, as the last reconcile programmed it, and the devices it saw.
+    pub(crate) fn answering(&self) -> (&BTreeSet<Answer>, &BTreeMap<DeviceName, Device>) {
+        (&self.answering, &self.devices)
     }
 
     fn members(&self) -> impl Iterator<Item = &Member> + Clone {

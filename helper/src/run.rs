@@ -17,6 +17,7 @@ use crate::cli::RunOptions;
 use crate::folder::Manifests;
 use crate::health::Health;
 use crate::node::{Disposition, Node, NodeError, Settings, chain};
+use crate::presence::Presence;
 use crate::server::{Ask, Server};
 use crate::store::Store;
 use crate::{lock, logging, runtime_cache};
@@ -68,6 +69,7 @@ struct Daemon {
     manifests: Manifests,
     events: Events,
     health: Health,
+    presence: Presence,
     asks: (mpsc::Sender<Ask>, mpsc::Receiver<Ask>),
     server: Option<Server>,
     clock: Clock,
@@ -101,6 +103,7 @@ impl Daemon {
             manifests,
             events,
             health,
+            presence: Presence::start(),
             asks: mpsc::channel(QUEUE),
             server: None,
             clock: Clock::new(Instant::now()),
@@ -171,6 +174,10 @@ impl Daemon {
             self.health.follow(skeleton, self.node.world());
         }
         self.take_health();
+        if outcome.is_ok() {
+            let (answers, devices) = self.node.answering();
+            self.presence.show(answers, devices);
+        }
         if outcome.is_ok() && self.server.is_none() {
             self.server = Some(Server::open(&self.options.place.socket, self.asks.0.clone())?);
             let (socket, took) = (self.options.place.socket.display(), self.began.elapsed().as_millis());

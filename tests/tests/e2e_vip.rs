@@ -7,3 +7,5 @@ mod inbound;
 mod source;
 #[path = "vip/stage.rs"]
 mod stage;
+#[path = "vip/wire.rs"]
+mod wire;

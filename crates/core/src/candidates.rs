@@ -3,11 +3,11 @@
 //! Guarantees: the result depends on selectors only, not on who is alive, so that every node counts the same
 //! candidates. Leaves out: which candidate owns.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use crate::address::pool_of;
-use crate::model::{DeviceName, LabelSelector, Labels, ObjectName, Service};
+use crate::model::{DeviceName, LabelSelector, Labels, NextHop, ObjectName, Service};
 use crate::selection;
 use crate::world::{NodeFacts, World};
 
@@ -23,18 +23,32 @@ pub fn candidates(world: &World, service: &Service) -> BTreeSet<String> {
     world.nodes.values().filter(|node| admits(&node.meta.labels)).map(|node| node.name.clone()).collect()
 }
 
-/// Devices of a node with the addresses they answer for, of all these Services.
+/// An address that a node answers for on a device.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Answer {
+    /// The address.
+    pub address: IpAddr,
+    /// The device.
+    pub device: DeviceName,
+    /// Gateway of a route of its Service on that device, of the address's family: whoever has to know us.
+    pub next_hop: Option<IpAddr>,
+}
+
+/// What a node answers for that owns these Services' addresses.
 #[must_use]
-pub fn answering(
-    world: &World,
-    facts: &NodeFacts,
-    owned: &BTreeSet<ObjectName>,
-) -> BTreeMap<DeviceName, BTreeSet<IpAddr>> {
-    let mut answers = BTreeMap::<DeviceName, BTreeSet<IpAddr>>::new();
+pub fn answering(world: &World, facts: &NodeFacts, owned: &BTreeSet<ObjectName>) -> BTreeSet<Answer> {
+    let paths = selection::address_paths(world);
+    let mut answers = BTreeSet::new();
     for service in owned.iter().filter_map(|name| world.services.get(name)) {
+        let of_service = paths.iter().filter(|path| path.service() == Some(&service.name));
+        let routes: Vec<_> = of_service.filter_map(|path| world.routes.get(path.route()?)).collect();
+        let hops = || routes.iter().flat_map(|route| &route.next_hops);
         for address in &service.addresses {
             for device in devices(world, facts, (service, *address)) {
-                answers.entry(device).or_default().insert(*address);
+                let fits = |hop: &&NextHop| hop.device.as_ref().is_none_or(|d| *d == device);
+                let gateways = hops().filter(fits).filter_map(|hop| hop.gateway);
+                let next_hop = gateways.into_iter().find(|g| g.is_ipv4() == address.is_ipv4());
+                answers.insert(Answer { address: *address, device, next_hop });
             }
         }
     }

@@ -51,8 +51,9 @@ impl<P: Platform> Node<P> {
 
     pub(super) fn addresses(&self) -> Vec<AddressStatus> {
         let on = |service: &Service| {
-            let answers = self.answering.iter().filter(|(_, a)| service.addresses.iter().any(|own| a.contains(own)));
-            answers.map(|(device, _)| device.to_string()).collect()
+            let answers = self.answering.iter().filter(|answer| service.addresses.contains(&answer.address));
+            let devices: BTreeSet<String> = answers.map(|answer| answer.device.to_string()).collect();
+            devices.into_iter().collect()
         };
         let status = |service: &Service| AddressStatus {
             service: service.name.to_string(),
@@ -83,7 +84,7 @@ impl<P: Platform> Node<P> {
             };
             return (false, Reason::NoExitNode, message);
         };
-        let answered = self.answering.values().any(|a| service.addresses.iter().any(|own| a.contains(own)));
+        let answered = self.answering.iter().any(|answer| service.addresses.contains(&answer.address));
         if node == self.settings.node && !answered {
             let message =
                 "no device of this node answers for its addresses: name one in spec.devices of the AddressPool";

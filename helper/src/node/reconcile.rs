@@ -66,6 +66,7 @@ impl<P: Platform> Node<P> {
         self.mode = mode;
         self.bring(&desired).await?;
         self.answering = answering(&self.world, &facts, &self.owned);
+        self.devices = facts.devices;
         self.write_down()
     }
 

@@ -5,11 +5,15 @@ use sortie_core::nft::text;
 use sortie_core::state::{NftChange, Rule};
 
 use crate::fixture::{addresses, assignment, built, node, signalling};
+use crate::vips::service;
 
 #[test]
 #[expect(clippy::disallowed_methods, reason = "the record is a file; the code under test touches none")]
 fn the_table_of_a_small_node_reads_as_recorded() {
-    let skeleton = built(&node(signalling()));
+    let (mut world, facts) = node(signalling());
+    let service = service("203.0.113.7");
+    world.services.insert(service.name.clone(), service);
+    let skeleton = built(&(world, facts));
     let member = skeleton.member(&addresses(), &assignment());
     let members = [member];
     let mode = skeleton.mode(members.iter(), Steering::Auto, 16);

@@ -15,7 +15,7 @@ use crate::fixture::{node, signalling};
 const PATH: u32 = 0x400;
 const NOBODY: BTreeSet<ObjectName> = BTreeSet::new();
 
-fn service(address: &str) -> Service {
+pub(crate) fn service(address: &str) -> Service {
     let annotations = [("sortie.dev/route".to_owned(), "signalling".to_owned())].into();
     Service {
         name: ObjectName { namespace: "core".into(), name: "sip".into() },

@@ -1,0 +1,68 @@
+//! What this node knows of its peers, as seen by one identity.
+
+use std::collections::BTreeMap;
+
+use super::{Identity, LEASE, MARGIN, Millis, NodeNumber, Presence, Row, Table};
+
+/// One peer.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) presence: Presence,
+    pub(super) table: Option<Table>,
+    /// Largest version in any of its messages.
+    pub(super) version: u64,
+    /// When its last question was received.
+    pub(super) asked: Option<Millis>,
+    /// Stamp of our question it answered last, and the version of its table then.
+    pub(super) answered: Option<(Millis, u64)>,
+}
+
+impl Default for Peer {
+    fn default() -> Self {
+        Self { presence: Presence::Down, table: None, version: 0, asked: None, answered: None }
+    }
+}
+
+/// All peers and the moment, for a decision about one identity.
+pub(super) struct Scene<'a> {
+    pub(super) me: NodeNumber,
+    pub(super) now: Millis,
+    /// End of the time in which promises made before a restart may still bind.
+    pub(super) bound_until: Millis,
+    pub(super) staying: Staying,
+    pub(super) identity: &'a Identity,
+    pub(super) peers: &'a BTreeMap<NodeNumber, Peer>,
+}
+
+/// Whether the node was asked to leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Staying {
+    Stays,
+    Leaves,
+}
+
+impl Scene<'_> {
+    pub(super) fn row(&self, node: NodeNumber) -> Option<&Row> {
+        self.peers.get(&node)?.table.as_ref()?.rows.get(self.identity)
+    }
+    pub(super) fn is_up(&self, node: NodeNumber) -> bool {
+        self.peers.get(&node).is_some_and(|peer| peer.presence == Presence::Up)
+    }
+    /// Until when the peer's last question binds who supports it.
+    pub(super) fn promise_to(&self, node: NodeNumber) -> Option<Millis> {
+        let until = self.peers.get(&node)?.asked?.plus(LEASE + MARGIN);
+        (until > self.now).then_some(until)
+    }
+    /// Stamp of our question that the peer answered while supporting our claim of `since` or later.
+    pub(super) fn supported(&self, node: NodeNumber, since: u64) -> Option<Millis> {
+        let peer = self.peers.get(&node)?;
+        let (stamp, version) = peer.answered?;
+        let current = peer.table.as_ref().is_some_and(|table| table.version == version);
+        let epoch = self.row(node)?.supports.get(&self.me)?;
+        (current && *epoch >= since).then_some(stamp)
+    }
+    /// Rows of the peers on this identity.
+    pub(super) fn rows(&self) -> impl Iterator<Item = (NodeNumber, &Row)> {
+        self.peers.keys().filter_map(|node| Some((*node, self.row(*node)?)))
+    }
+}

@@ -19,8 +19,16 @@ pub struct Machine {
     /// When the last questions went out.
     pub(super) asked: Millis,
     first_version: u64,
+    running: Running,
     staying: Staying,
     lease: Option<Millis>,
+}
+
+/// Whether [`Machine::start`] has been called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Running {
+    Prepares,
+    Runs,
 }
 
 impl Machine {
@@ -36,15 +44,19 @@ impl Machine {
             bound_until: now.plus(LEASE + MARGIN),
             asked: now,
             first_version,
+            running: Running::Prepares,
             staying: Staying::Stays,
             lease: None,
         }
     }
 
-    /// After the identities are configured: takes in the table saved by the helper before, and the end of the
-    /// permission that is still in the kernel.
-    pub fn restart(&mut self, now: Millis, saved: &Table, lease: Option<Millis>) -> Vec<Action> {
+    /// Begins to decide, once all identities are configured: takes in the table saved by the helper before (or an
+    /// empty one), and the end of the permission that is still in the kernel. Until then inputs are only noted, so
+    /// that no peer sees a table without the claims that the kernel still carries out.
+    pub fn start(&mut self, now: Millis, saved: &Table, lease: Option<Millis>) -> Vec<Action> {
         let mut actions = Vec::new();
+        self.running = Running::Runs;
+        self.bound_until = now.plus(LEASE + MARGIN);
         self.lease = lease.filter(|end| *end > now);
         for (identity, row) in &saved.rows {
             let gone = || {
@@ -66,6 +78,9 @@ impl Machine {
             None
         };
         let mut actions = self.take_in(now, input);
+        if self.running == Running::Prepares {
+            return Vec::new();
+        }
         self.settle(now, &mut actions);
         if let Some((to, asked, stamp)) = answer {
             actions.push(Action::Send(to, Message::Answer { version: self.table.version, stamp, asked }));

@@ -69,9 +69,14 @@ impl Unit {
         if scene.now >= own.deadline || !self.is_able(scene) {
             self.own = None;
             self.retry = scene.now.plus(PAUSE);
-        } else if self.order.iter().any(|node| self.comes_first(scene, *node)) {
+        } else if self.is_preceded(scene) {
             self.own = None;
         }
+    }
+
+    /// Whether somebody asks whose claim comes before one that this node might make.
+    pub(super) fn is_preceded(&self, scene: &Scene<'_>) -> bool {
+        self.order.iter().any(|node| self.comes_first(scene, *node))
     }
 
     fn comes_first(&self, scene: &Scene<'_>, node: NodeNumber) -> bool {

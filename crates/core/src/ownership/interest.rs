@@ -53,7 +53,7 @@ impl Unit {
         let left = self.binding_end(scene).map_or(0, |until| until.since(scene.now));
         let quiet = self.alone() || scene.now >= scene.bound_until;
         match left {
-            0 if quiet && self.has_company(scene) => Interest::Stands,
+            0 if quiet && self.has_company(scene) && !self.is_preceded(scene) => Interest::Stands,
             left if left <= LEASE + MARGIN - LATE => Interest::Waits,
             _ => Interest::None,
         }

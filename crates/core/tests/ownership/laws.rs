@@ -4,7 +4,7 @@ use sortie_core::ownership::{Config, Identity, NodeNumber};
 
 use super::faults::Fault;
 use super::node::{Life, Node};
-use super::world::World;
+use super::world::{Link, World};
 
 /// Milliseconds without a new fault after which there is exactly one owner.
 pub(crate) const BOUND: u64 = 1500;
@@ -13,25 +13,15 @@ pub(crate) const BOUND: u64 = 1500;
 pub(crate) struct Laws {
     /// When anything changed last but by plan.
     calm_since: u64,
-    /// Per node: since when it, and its links to the others that are well, are well.
-    well_since: Vec<u64>,
     claims: Vec<(usize, Identity)>,
     gap_since: Vec<Option<u64>>,
     /// Longest time without a sender that no later fault prolonged, by number of candidates.
     pub(crate) longest: [u64; 6],
-    owned_once: Vec<bool>,
 }
 
 impl Laws {
-    pub(crate) fn new(nodes: usize, identities: usize) -> Self {
-        Self {
-            calm_since: 0,
-            well_since: vec![0; nodes],
-            claims: Vec::new(),
-            gap_since: vec![None; identities],
-            longest: [0; 6],
-            owned_once: vec![false; identities],
-        }
+    pub(crate) fn new(identities: usize) -> Self {
+        Self { calm_since: 0, claims: Vec::new(), gap_since: vec![None; identities], longest: [0; 6] }
     }
 
     pub(crate) fn claimed(&mut self, node: usize, identity: &Identity) {
@@ -42,18 +32,10 @@ impl Laws {
 /// Notes a fault.
 pub(crate) fn disturbed(world: &mut World, fault: Fault) {
     let now = world.now;
-    if !matches!(fault, Fault::Leave(_)) {
+    let whole = world.links.iter().flatten().all(Link::is_whole);
+    let by_plan = matches!(fault, Fault::Leave(_)) && whole && now >= world.laws.calm_since + BOUND;
+    if !by_plan {
         world.laws.calm_since = now;
-    }
-    let hit: Vec<usize> = match fault {
-        Fault::Leave(_) => Vec::new(),
-        Fault::Start(node) | Fault::Kill(node) | Fault::PowerOff(node) | Fault::Pause(node) => vec![node],
-        Fault::Resume(node) | Fault::Device(node, _) | Fault::NextHop(node, _) | Fault::Suspect(node, _) => vec![node],
-        Fault::Cut(from, to) | Fault::Disturb(from, to, ..) => vec![from, to],
-        Fault::Split(_) | Fault::Heal => (0..world.nodes.len()).collect(),
-    };
-    for node in hit {
-        world.laws.well_since[node] = now;
     }
 }
 
@@ -135,10 +117,7 @@ fn epochs(
 fn stable_majority(world: &World, config: &Config) -> bool {
     let candidates: Vec<usize> = config.candidates.iter().map(|NodeNumber(n)| usize::from(*n) - 1).collect();
     let able: Vec<usize> = candidates.iter().copied().filter(|node| world.nodes[*node].is_able()).collect();
-    let whole = |from: usize, to: usize| {
-        let link = &world.links[from][to];
-        from == to || (!link.cut && link.loss == 0 && link.delay <= 3)
-    };
+    let whole = |from: usize, to: usize| from == to || world.links[from][to].is_whole();
     let clear = |node: usize| {
         let company = able.iter().filter(|peer| whole(node, **peer) && whole(**peer, node)).count();
         company == able.len()
@@ -162,5 +141,4 @@ fn measure(world: &mut World, index: usize, (count, any, able): (usize, bool, bo
     if let Some(since) = laws.gap_since[index].take() {
         laws.longest[count] = laws.longest[count].max(now - since.max(laws.calm_since));
     }
-    laws.owned_once[index] = true;
 }

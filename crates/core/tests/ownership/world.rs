@@ -10,6 +10,9 @@ use super::laws::Laws;
 use super::node::{Life, Node};
 use super::rng::Rng;
 
+/// More events than any run has that does not spin.
+const BUSY: usize = 60_000;
+
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
     /// Something reaches the helper of a node, in this incarnation.
@@ -45,6 +48,12 @@ pub(crate) struct Link {
     pub(crate) delay: u64,
 }
 
+impl Link {
+    pub(crate) fn is_whole(&self) -> bool {
+        !self.cut && self.loss == 0 && self.delay <= 3
+    }
+}
+
 pub(crate) struct World {
     pub(crate) now: u64,
     pub(crate) rng: Rng,
@@ -66,7 +75,7 @@ impl World {
         Self {
             now: 0,
             rng,
-            laws: Laws::new(count, configs.len()),
+            laws: Laws::new(configs.len()),
             nodes,
             configs,
             links: (0..count).map(|_| row()).collect(),
@@ -90,6 +99,9 @@ impl World {
                 return Ok(());
             }
             self.now = at;
+            if index > BUSY {
+                return Err(format!("more than {BUSY} events"));
+            }
             let Some((node, incarnation, event)) = self.events[index].take() else { continue };
             self.happen(node, incarnation, event);
             self.watch_wire();

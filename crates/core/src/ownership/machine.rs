@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::peer::{Peer, Scene, Staying};
+use super::peer::{Moment, Peer, Scene, Staying};
 use super::unit::Unit;
 use super::{
     Action, Config, Identity, Input, LEASE, MARGIN, Message, Millis, NodeNumber, Presence, RENEW, Reach, Row, Table,
@@ -115,8 +115,11 @@ impl Machine {
     }
 
     pub(super) fn scene<'a>(&'a self, identity: &'a Identity, now: Millis) -> Scene<'a> {
-        let (me, bound_until, staying, peers) = (self.me, self.bound_until, self.staying, &self.peers);
-        Scene { me, now, bound_until, staying, identity, peers }
+        Scene::new(self.moment(now), identity, &self.peers)
+    }
+
+    fn moment(&self, now: Millis) -> Moment {
+        Moment { me: self.me, now, bound_until: self.bound_until, staying: self.staying }
     }
 
     fn with_unit<T>(
@@ -170,9 +173,9 @@ impl Machine {
     }
 
     fn settle(&mut self, now: Millis, actions: &mut Vec<Action>) {
-        let (me, bound_until, staying, peers) = (self.me, self.bound_until, self.staying, &self.peers);
+        let moment = self.moment(now);
         for (identity, unit) in &mut self.units {
-            actions.extend(unit.settle(&Scene { me, now, bound_until, staying, identity, peers }));
+            actions.extend(unit.settle(&Scene::new(moment, identity, &self.peers)));
         }
         actions.extend(self.renew(now));
         let published = self.publish(now);
@@ -200,12 +203,17 @@ impl Machine {
     }
 
     fn publish(&mut self, now: Millis) -> Option<Action> {
-        let row = |(identity, unit): (&Identity, &Unit)| (identity.clone(), unit.row(&self.scene(identity, now)));
-        let rows: BTreeMap<Identity, Row> = self.units.iter().map(row).collect();
-        if rows == self.table.rows {
+        let row = |(identity, unit): (&Identity, &Unit)| {
+            let row = unit.row(&self.scene(identity, now));
+            (self.table.rows.get(identity) != Some(&row)).then(|| (identity.clone(), row))
+        };
+        let changed: Vec<(Identity, Row)> = self.units.iter().filter_map(row).collect();
+        let rows = self.table.rows.len();
+        self.table.rows.retain(|identity, _| self.units.contains_key(identity));
+        if changed.is_empty() && rows == self.table.rows.len() {
             return None;
         }
-        self.table.rows = rows;
+        self.table.rows.extend(changed);
         self.table.version += 1;
         Some(Action::Publish { version: self.table.version })
     }

@@ -58,12 +58,16 @@ fn one(world: &mut World, index: usize, unit: (&Identity, &Config)) -> Result<()
     single(&senders, identity)?;
     sticky(world, unit)?;
     let any = !senders.is_empty();
-    let able = stable_majority(world, config);
-    if able && !any && world.now >= world.laws.calm_since + BOUND {
-        return Err(format!("nobody owns {identity}"));
+    if any {
+        end_gap(world, index, count);
+        return Ok(());
     }
-    measure(world, index, (count, any, able));
-    Ok(())
+    if !stable_majority(world, config) {
+        world.laws.gap_since[index] = None;
+        return Ok(());
+    }
+    world.laws.gap_since[index].get_or_insert(world.now);
+    if world.now >= world.laws.calm_since + BOUND { Err(format!("nobody owns {identity}")) } else { Ok(()) }
 }
 
 /// Law 1: never two senders, but where one hands over to the other.
@@ -127,18 +131,8 @@ fn stable_majority(world: &World, config: &Config) -> bool {
     !leaving && able.len() >= needed && (candidates.len() == 2 || able.iter().all(|node| clear(*node)))
 }
 
-fn measure(world: &mut World, index: usize, (count, any, able): (usize, bool, bool)) {
-    let now = world.now;
-    let laws = &mut world.laws;
-    if !able {
-        laws.gap_since[index] = None;
-        return;
-    }
-    if !any {
-        laws.gap_since[index].get_or_insert(now);
-        return;
-    }
-    if let Some(since) = laws.gap_since[index].take() {
-        laws.longest[count] = laws.longest[count].max(now - since.max(laws.calm_since));
-    }
+fn end_gap(world: &mut World, index: usize, count: usize) {
+    let (now, laws) = (world.now, &mut world.laws);
+    let Some(since) = laws.gap_since[index].take() else { return };
+    laws.longest[count] = laws.longest[count].max(now - since.max(laws.calm_since));
 }

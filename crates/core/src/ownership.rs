@@ -48,7 +48,7 @@ pub const STAND: u64 = 600;
 /// Milliseconds a candidate waits after it stepped back or met a stranger, and per place in the order.
 pub const PAUSE: u64 = 400;
 /// Milliseconds after which a leaving owner withdraws even if its successor has not claimed.
-pub const HANDOVER: u64 = 1000;
+pub const HANDOVER: u64 = 500;
 /// Milliseconds a probe of the wire may take; an older result says nothing.
 pub const PROBE: u64 = 200;
 

@@ -5,7 +5,7 @@
 
 use super::peer::{Scene, Staying};
 use super::unit::{Own, Unit};
-use super::{Action, Ballot, HANDOVER, LEASE, NodeNumber, PAUSE, Stage};
+use super::{Action, Ballot, Fitness, HANDOVER, LEASE, NodeNumber, PAUSE, Stage};
 
 impl Unit {
     /// Everything that follows from what changed.
@@ -34,10 +34,23 @@ impl Unit {
         if self.is_lease_over(scene.now) {
             return Some(self.withdraw(scene, None));
         }
-        if matches!(own.stage, Stage::HandingOver(_)) {
-            return (scene.now >= own.deadline).then(|| self.withdraw(scene, None));
+        match own.stage {
+            Stage::HandingOver(_) if scene.now >= own.deadline => Some(self.withdraw(scene, None)),
+            Stage::HandingOver(to) => self.redirect(scene, own, to),
+            _ => self.hand_over(scene, own),
         }
-        self.hand_over(scene, own)
+    }
+
+    /// Names another successor when the one that was asked cannot any more; the votes keep the two apart.
+    fn redirect(&mut self, scene: &Scene<'_>, own: Own, former: NodeNumber) -> Option<Action> {
+        let claims = scene.row(former).is_some_and(|row| row.claim.is_some());
+        let fit = scene.row(former).is_some_and(|row| row.fitness == Fitness::Fit);
+        let to = self.successor(scene, scene.me).filter(|to| *to != former && !claims)?;
+        if fit && scene.is_up(former) {
+            return None;
+        }
+        self.own = Some(Own { stage: Stage::HandingOver(to), ..own });
+        Some(Action::HandOver { identity: scene.identity.clone(), to })
     }
 
     /// Who owns with a higher epoch, or with the same and a smaller number.

@@ -47,11 +47,11 @@ impl Unit {
         if self.own.is_some_and(|own| !own.holds()) {
             return Interest::Stands;
         }
-        if self.own.is_some() || !self.is_able(scene) || scene.now < self.retry || !self.is_turn(scene) {
+        if self.own.is_some() || !self.is_able(scene) || !self.is_turn(scene) {
             return Interest::None;
         }
         let left = self.binding_end(scene).map_or(0, |until| until.since(scene.now));
-        let quiet = self.alone() || scene.now >= scene.bound_until;
+        let quiet = scene.now >= self.retry && (self.alone() || scene.now >= scene.bound_until);
         match left {
             0 if quiet && self.has_company(scene) && !self.is_preceded(scene) => Interest::Stands,
             left if left <= LEASE + MARGIN - LATE => Interest::Waits,

@@ -18,6 +18,8 @@ pub struct Machine {
     pub(super) bound_until: Millis,
     /// When the last questions went out.
     pub(super) asked: Millis,
+    /// When the table changed last.
+    changed: Millis,
     first_version: u64,
     running: Running,
     staying: Staying,
@@ -43,6 +45,7 @@ impl Machine {
             peers: BTreeMap::new(),
             bound_until: now.plus(LEASE + MARGIN),
             asked: now,
+            changed: now,
             first_version,
             running: Running::Prepares,
             staying: Staying::Stays,
@@ -179,7 +182,10 @@ impl Machine {
         }
         actions.extend(self.renew(now));
         let published = self.publish(now);
-        let asks = published.is_some() || (self.claims_anything() && now >= self.asked.plus(RENEW));
+        if published.is_some() {
+            self.changed = now;
+        }
+        let asks = published.is_some() || (self.is_asking(now) && now >= self.asked.plus(RENEW));
         actions.extend(published);
         if asks {
             self.ask(now, actions);
@@ -218,8 +224,9 @@ impl Machine {
         Some(Action::Publish { version: self.table.version })
     }
 
-    pub(super) fn claims_anything(&self) -> bool {
-        self.units.values().any(|unit| unit.own.is_some() && !unit.alone())
+    /// Who claims asks for support; who changed its table says so more than once, because datagrams get lost.
+    pub(super) fn is_asking(&self, now: Millis) -> bool {
+        now.since(self.changed) <= LEASE || self.units.values().any(|unit| unit.own.is_some() && !unit.alone())
     }
 
     fn ask(&mut self, now: Millis, actions: &mut Vec<Action>) {

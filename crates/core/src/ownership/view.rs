@@ -47,7 +47,7 @@ impl Machine {
     /// When [`super::Input::Tick`] is due at the latest; `None` = not before another input.
     #[must_use]
     pub fn next_wakeup(&self, now: Millis) -> Option<Millis> {
-        let ask = self.claims_anything().then_some(self.asked.plus(RENEW));
+        let ask = self.is_asking(now).then_some(self.asked.plus(RENEW));
         let units = self.units.iter().flat_map(|(identity, unit)| unit.deadlines(&self.scene(identity, now)));
         units.chain(ask).chain([self.bound_until]).filter(|at| *at > now).min()
     }

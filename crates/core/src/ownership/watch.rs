@@ -14,6 +14,8 @@ pub(super) struct Watch {
     pub(super) probe: Option<Millis>,
     /// Since when nobody answered.
     silent: Option<Millis>,
+    /// When a stranger answered last.
+    stranger: Option<Millis>,
 }
 
 impl Unit {
@@ -29,7 +31,7 @@ impl Unit {
             return None;
         }
         self.watch.silent = None;
-        (sighting == Sighting::Stranger).then(|| self.meet_stranger(scene))
+        if sighting == Sighting::Stranger { self.meet_stranger(scene) } else { None }
     }
 
     /// Of two that probe at once the later in the order begins again; among more the votes decide.
@@ -41,10 +43,12 @@ impl Unit {
         }
     }
 
-    fn meet_stranger(&mut self, scene: &Scene<'_>) -> Action {
+    /// Reports a stranger once, for as long as it answers.
+    fn meet_stranger(&mut self, scene: &Scene<'_>) -> Option<Action> {
         self.own = self.own.filter(super::unit::Own::holds);
         self.retry = scene.now.plus(PAUSE);
-        Action::Conflict(scene.identity.clone())
+        let known = self.watch.stranger.replace(scene.now).is_some_and(|last| scene.now.since(last) <= PAUSE);
+        (!known).then(|| Action::Conflict(scene.identity.clone()))
     }
 
     /// Probes for as long as this node may come to own.

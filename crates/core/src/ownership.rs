@@ -42,7 +42,7 @@ pub const MARGIN: u64 = 50;
 /// Milliseconds before its end at which an owner that got no answers gives up.
 pub const GUARD: u64 = 20;
 /// Milliseconds without a question after which the next candidate starts to look at the wire.
-pub const LATE: u64 = 115;
+pub const LATE: u64 = 90;
 /// Milliseconds after which a candidate that got no majority steps back, so that another may try.
 pub const STAND: u64 = 600;
 /// Milliseconds a candidate waits after it stepped back or met a stranger, and per place in the order.

@@ -4,7 +4,11 @@
 
 use super::peer::Scene;
 use super::unit::{Own, Unit};
-use super::{Ballot, Fitness, LATE, LEASE, MARGIN, Millis, NodeNumber, PAUSE, STAND, Stage};
+use super::{Ballot, Fitness, LATE, LEASE, MARGIN, Millis, NodeNumber, PAUSE, Row, STAND, Stage};
+
+fn claims(row: &Row) -> bool {
+    row.claim.is_some()
+}
 
 /// Whether this node comes into question as the next owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +72,8 @@ impl Unit {
             return false;
         }
         let fit = |node: NodeNumber| scene.row(node).is_none_or(|row| row.fitness == Fitness::Fit);
-        let late = |node: NodeNumber| self.bindings(scene).any(|(binding, _)| binding == node);
+        let fallen = |node: NodeNumber| scene.promise_to(node).is_none() && scene.row(node).is_some_and(claims);
+        let late = |node: NodeNumber| fallen(node) || self.bindings(scene).any(|(binding, _)| binding == node);
         let before = self.order.iter().take_while(|node| **node != scene.me);
         let rivals = before.filter(|node| scene.is_up(**node) && fit(**node) && !late(**node)).count();
         scene.now.since(self.vacant) / PAUSE >= rivals as u64

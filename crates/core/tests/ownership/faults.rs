@@ -24,16 +24,18 @@ pub(crate) enum Fault {
     Leave(usize),
 }
 
-/// Schedules up to five faults, with their ends, before `end`.
+/// Schedules up to six faults, with their ends, before `end`.
 pub(crate) fn plan(world: &mut World, end: u64) {
     let count = world.nodes.len();
     for node in 0..count {
         let delay = if world.rng.percent(90) { world.rng.between(0, 150) } else { world.rng.between(0, end) };
         fault(world, delay, Fault::Start(node));
     }
-    for _ in 0..world.rng.between(0, 5) {
-        let at = world.rng.between(0, end);
-        let lasts = if world.rng.percent(50) { world.rng.between(1, 400) } else { world.rng.between(1, 2000) };
+    let (first, last) = if world.rng.percent(50) { burst(&mut world.rng, end) } else { (0, end) };
+    for _ in 0..world.rng.between(0, 6) {
+        let at = world.rng.between(first, last);
+        let longest = [40, 400, 2000][world.rng.index(3)];
+        let lasts = world.rng.between(1, longest);
         let (first, second) = pair(&mut world.rng, count);
         fault(world, at, first);
         let heals = world.rng.percent(75) && at + lasts < end;
@@ -41,6 +43,12 @@ pub(crate) fn plan(world: &mut World, end: u64) {
             fault(world, at + lasts, second);
         }
     }
+}
+
+/// Much at once, after the cluster has settled.
+fn burst(rng: &mut Rng, end: u64) -> (u64, u64) {
+    let first = rng.between(600, end - 600);
+    (first, first + 600)
 }
 
 fn pair(rng: &mut Rng, count: usize) -> (Fault, Option<Fault>) {

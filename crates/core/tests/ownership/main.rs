@@ -9,6 +9,7 @@ mod faults;
 mod laws;
 mod node;
 mod rng;
+mod scenes;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -94,10 +94,8 @@ impl World {
 
     /// Runs until `end`; the first broken law ends it.
     pub(crate) fn run(&mut self, end: u64) -> Result<(), String> {
-        while let Some(Reverse((at, index))) = self.queue.pop() {
-            if at > end {
-                return Ok(());
-            }
+        while let Some(Reverse((at, index))) = self.queue.peek().copied().filter(|Reverse((at, _))| *at <= end) {
+            self.queue.pop();
             self.now = at;
             if index > BUSY {
                 return Err(format!("more than {BUSY} events"));

@@ -127,8 +127,11 @@ fn stable_majority(world: &World, config: &Config) -> bool {
         company == able.len()
     };
     let needed = if candidates.len() == 2 { 1 } else { candidates.len() / 2 + 1 };
-    let leaving = candidates.iter().any(|node| world.nodes[*node].leaving && world.nodes[*node].life == Life::Paused);
-    !leaving && able.len() >= needed && (candidates.len() == 2 || able.iter().all(|node| clear(*node)))
+    let leaves = candidates.iter().any(|node| world.nodes[*node].leaving);
+    let hung = candidates.iter().any(|node| world.nodes[*node].leaving && world.nodes[*node].life == Life::Paused);
+    let lossy = world.links.iter().flatten().any(|link| !link.is_whole());
+    let connected = if candidates.len() == 2 { !(leaves && lossy) } else { able.iter().all(|node| clear(*node)) };
+    !hung && able.len() >= needed && connected
 }
 
 fn end_gap(world: &mut World, index: usize, count: usize) {

@@ -41,14 +41,11 @@ impl Unit {
         }
     }
 
-    /// Names another successor when the one that was asked cannot any more; the votes keep the two apart.
+    /// Names another successor when the one that was asked says it cannot any more. One that merely fell silent
+    /// may own already.
     fn redirect(&mut self, scene: &Scene<'_>, own: Own, former: NodeNumber) -> Option<Action> {
-        let claims = scene.row(former).is_some_and(|row| row.claim.is_some());
-        let fit = scene.row(former).is_some_and(|row| row.fitness == Fitness::Fit);
-        let to = self.successor(scene, scene.me).filter(|to| *to != former && !claims)?;
-        if fit && scene.is_up(former) {
-            return None;
-        }
+        scene.row(former).filter(|row| row.fitness == Fitness::Unfit && row.claim.is_none())?;
+        let to = self.successor(scene, scene.me)?;
         self.own = Some(Own { stage: Stage::HandingOver(to), ..own });
         Some(Action::HandOver { identity: scene.identity.clone(), to })
     }

@@ -72,7 +72,7 @@ fn one(world: &mut World, index: usize, unit: (&Identity, &Config)) -> Result<()
 
 /// Law 1: never two senders, but where one hands over to the other.
 fn single(senders: &[&Node], identity: &Identity) -> Result<(), String> {
-    let agreed = |one: &Node, other: &Node| one.handed.get(identity) == Some(&other.number);
+    let agreed = |one: &Node, other: &Node| one.handed.get(identity).is_some_and(|to| to.contains(&other.number));
     for (index, one) in senders.iter().enumerate() {
         for other in &senders[index + 1..] {
             if !agreed(one, other) && !agreed(other, one) {
@@ -88,7 +88,7 @@ fn sticky(world: &World, (identity, config): (&Identity, &Config)) -> Result<(),
     let claims = world.laws.claims.iter().filter(|(_, claimed)| claimed == identity);
     for (node, _) in claims {
         let number = world.nodes[*node].number;
-        let handed = world.nodes.iter().any(|other| other.handed.get(identity) == Some(&number));
+        let handed = world.nodes.iter().any(|other| other.handed.get(identity).is_some_and(|to| to.contains(&number)));
         let calm = world.now >= world.laws.calm_since + BOUND;
         if calm && !handed && stable_majority(world, config) {
             return Err(format!("{number:?} claims {identity} without need"));

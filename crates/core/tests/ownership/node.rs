@@ -34,7 +34,7 @@ pub(crate) struct Node {
     pub(crate) programmed: BTreeSet<Identity>,
     pub(crate) lease: Option<Millis>,
     /// Successors it consented to and has not withdrawn for.
-    pub(crate) handed: BTreeMap<Identity, NodeNumber>,
+    pub(crate) handed: BTreeMap<Identity, BTreeSet<NodeNumber>>,
     /// Epoch of the owner it saw last.
     pub(crate) epochs: BTreeMap<Identity, u64>,
     boot: u64,

@@ -226,7 +226,7 @@ impl World {
             }
             Action::Publish { .. } => own.disk = own.machine.table().clone(),
             Action::HandOver { identity, to } => {
-                own.handed.insert(identity, to);
+                own.handed.entry(identity).or_default().insert(to);
             }
             Action::Send(to, message) => {
                 let from = own.number;

@@ -19,6 +19,7 @@ pub mod ids;
 pub mod manifest;
 pub mod model;
 pub mod nft;
+pub mod ownership;
 pub mod plan;
 mod reader;
 pub mod selection;

@@ -1,0 +1,130 @@
+//! Single stories, with the silence they cost.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sortie_core::ownership::{
+    Action, Config, Identity, Input, Machine, Millis, NodeNumber, Presence, Reach, Sighting, Table, order, weight,
+};
+
+use super::faults::{Fault, strike};
+use super::node::Node;
+use super::rng::Rng;
+use super::world::World;
+
+fn identity() -> Identity {
+    Identity("service/shop/web".to_owned())
+}
+
+fn nodes(count: u16) -> BTreeSet<NodeNumber> {
+    (1..=count).map(NodeNumber).collect()
+}
+
+/// Strikes the owner of a healthy cluster; the longest silence, in milliseconds, over 500 seeds.
+fn silence(count: u16, fault: impl Fn(usize) -> Fault) -> u64 {
+    let one = |seed| {
+        let mut rng = Rng(seed);
+        let cluster = (1..=count).map(|n| Node::new(NodeNumber(n), rng.between(970, 1030))).collect();
+        let config = Config { candidates: nodes(count), path: 0 };
+        let mut world = World::new(rng, cluster, BTreeMap::from([(identity(), config)]));
+        (0..usize::from(count)).for_each(|node| strike(&mut world, Fault::Start(node)));
+        let moment = world.rng.between(2000, 2300);
+        world.run(moment).unwrap();
+        let owners = |node: &Node| node.may_send(&identity(), usize::from(count), world.now);
+        let owner = world.nodes.iter().position(owners).unwrap();
+        world.laws.longest = [0; 6];
+        strike(&mut world, fault(owner));
+        world.run(4500).unwrap();
+        world.laws.longest[usize::from(count)]
+    };
+    (0..500).map(one).max().unwrap()
+}
+
+#[test]
+fn a_node_without_power_is_replaced_within_500_milliseconds_and_of_two_within_575() {
+    for count in 2..=5 {
+        let limit = if count == 2 { 575 } else { 500 };
+        let silence = silence(count, Fault::PowerOff);
+        println!("{count} candidates, power off: {silence} ms");
+        assert!(silence <= limit, "{count} candidates: {silence} ms");
+    }
+}
+
+#[test]
+fn a_killed_or_hung_owner_is_replaced_within_325_milliseconds_of_the_end_of_its_lease() {
+    for count in 2..=5 {
+        let (killed, paused) = (silence(count, Fault::Kill), silence(count, Fault::Pause));
+        println!("{count} candidates, killed: {killed} ms, hung: {paused} ms");
+        assert!(killed <= 325 && paused <= 325, "{count} candidates: {killed} and {paused} ms");
+    }
+}
+
+#[test]
+fn a_planned_move_is_never_silent() {
+    for count in 2..=5 {
+        assert_eq!(silence(count, Fault::Leave), 0, "{count} candidates");
+    }
+}
+
+#[test]
+fn the_order_is_the_same_in_every_version() {
+    assert_eq!(weight(&identity(), NodeNumber(1)), 7_301_947_028_061_353_680);
+    assert_eq!(order(&identity(), &nodes(4)), [3, 1, 2, 4].map(NodeNumber));
+}
+
+/// A machine that is the only candidate, and the start of its first probe.
+fn alone() -> (Machine, Millis) {
+    let mut machine = Machine::new(NodeNumber(1), 1, Millis(0));
+    let config = Config { candidates: nodes(1), path: 7 };
+    machine.handle(Millis(0), Input::Configure(identity(), Some(config)));
+    machine.handle(Millis(0), Input::Device(identity(), Presence::Up));
+    let reached = Input::NextHop { identity: identity(), sent: Millis(0), reach: Reach::Reached };
+    machine.handle(Millis(0), reached);
+    let started = Millis(5);
+    let actions = machine.start(started, &Table::default(), None);
+    assert!(actions.contains(&Action::ProbeOnWire { identity: identity(), started }), "{actions:?}");
+    (machine, started)
+}
+
+fn wire(started: Millis, sighting: Sighting) -> Input {
+    Input::Wire { identity: identity(), started, sighting }
+}
+
+#[test]
+fn the_only_candidate_owns_after_one_silent_probe_and_needs_no_lease() {
+    let (mut machine, started) = alone();
+    let actions = machine.handle(Millis(105), wire(started, Sighting::Nobody));
+    assert!(actions.contains(&Action::Claim { identity: identity(), epoch: 1 }), "{actions:?}");
+    assert!(!actions.iter().any(|action| matches!(action, Action::RenewLease { .. })), "{actions:?}");
+    machine.handle(Millis(130), Input::Programmed(identity(), 1));
+    assert_eq!(machine.owner_of(&identity()), Some((NodeNumber(1), 7, 1)));
+    assert!(!machine.needs_lease(&identity()));
+}
+
+#[test]
+fn a_stranger_on_the_wire_is_reported_once_and_nothing_is_claimed() {
+    let (mut machine, mut started) = alone();
+    let mut conflicts = 0;
+    for _ in 0..30 {
+        let now = started.plus(100);
+        let actions = machine.handle(now, wire(started, Sighting::Stranger));
+        assert!(!actions.iter().any(|action| matches!(action, Action::Claim { .. })), "{actions:?}");
+        conflicts += actions.iter().filter(|action| matches!(action, Action::Conflict(_))).count();
+        started = now;
+    }
+    assert_eq!(conflicts, 1);
+}
+
+#[test]
+fn what_is_saved_is_owned_again_by_the_only_candidate_and_only_remembered_by_others() {
+    let (mut machine, started) = alone();
+    machine.handle(Millis(105), wire(started, Sighting::Nobody));
+    machine.handle(Millis(130), Input::Programmed(identity(), 1));
+    for (count, owner) in [(1, Some((NodeNumber(1), 7, 1))), (3, None)] {
+        let mut next = Machine::new(NodeNumber(1), 1 << 32, Millis(5000));
+        let config = Config { candidates: nodes(count), path: 7 };
+        next.handle(Millis(5000), Input::Configure(identity(), Some(config)));
+        let actions = next.start(Millis(5000), machine.table(), None);
+        let withdraws = actions.contains(&Action::Withdraw { identity: identity(), successor: None });
+        assert_eq!((next.owner_of(&identity()), withdraws), (owner, owner.is_none()), "{count} candidates");
+    }
+}

@@ -1,0 +1,13 @@
+//! What the helpers of a cluster know of each other: who is alive, and who claims what.
+//!
+//! Guarantees: nothing a peer says counts unless it is authenticated and new; the load of a node does not grow with
+//! the cluster; all of it but `Peers` runs without sockets and clocks. Leaves out: what a claim means and who owns
+//! an address, which the helper decides.
+
+mod gate;
+mod key;
+mod seal;
+
+pub use gate::{Gate, Refusals, WINDOW, Window};
+pub use key::{KEY_MAX, KEY_MIN, Key, KeyError};
+pub use seal::{Header, Kind, OVERHEAD, Refusal, Sender, VERSION, seal, unseal};

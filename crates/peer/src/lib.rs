@@ -4,10 +4,18 @@
 //! the cluster; all of it but `Peers` runs without sockets and clocks. Leaves out: what a claim means and who owns
 //! an address, which the helper decides.
 
+mod agenda;
+mod editions;
 mod gate;
+mod identity;
 mod key;
+mod membership;
 mod seal;
+mod tuning;
 
+pub use editions::Edition;
 pub use gate::{Gate, Refusals, WINDOW, Window};
 pub use key::{KEY_MAX, KEY_MIN, Key, KeyError};
+pub use membership::{Datagram, MemberEvent, Membership, Setup};
 pub use seal::{Header, Kind, OVERHEAD, Refusal, Sender, VERSION, seal, unseal};
+pub use tuning::Tuning;

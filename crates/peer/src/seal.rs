@@ -141,7 +141,7 @@ pub fn seal(key: &Key, header: &Header, body: &[u8]) -> Vec<u8> {
     message
 }
 
-fn number(bytes: &[u8]) -> u64 {
+pub(crate) fn number(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte))
 }
 

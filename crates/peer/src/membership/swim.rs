@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use foca::{AccumulatingRuntime, Member, Message, OwnedNotification, Timer};
 
-use super::{Membership, MemberEvent, Spread, Task};
+use super::{MemberEvent, Membership, Spread, Task};
 use crate::editions::{Edition, News};
 use crate::identity::{self, Life};
 use crate::seal::{Header, Kind, Refusal};

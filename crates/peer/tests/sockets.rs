@@ -1,5 +1,7 @@
 //! A cluster on real sockets, in one process on loopback addresses.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a test stops at the first surprise")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -183,6 +185,8 @@ async fn forged_replayed_and_foreign_datagrams_are_refused_and_counted() {
 async fn a_stranger_gets_no_table() {
     let port = port();
     let node = Node::at(1, port, 3).await;
+    let udp = UdpSocket::bind((address(2), port)).await.unwrap();
+    udp.readable().await.unwrap();
     node.peers.set_table(1, b"claims".to_vec()).await.unwrap();
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind((address(2), 0).into()).unwrap();
@@ -199,7 +203,7 @@ async fn a_stranger_gets_no_table() {
 async fn a_taken_port_is_reported_and_tried_again() {
     let port = port();
     let taken = UdpSocket::bind((address(1), port)).await.unwrap();
-    let mut nodes = vec![Node::at(1, port, 2).await, Node::at(2, port, 2).await];
+    let mut nodes = [Node::at(1, port, 2).await, Node::at(2, port, 2).await];
     nodes[0].sees("trouble", |event| matches!(event, PeerEvent::Trouble(_))).await;
     drop(taken);
     nodes[0].sees_up([2]).await;

@@ -1,5 +1,7 @@
 //! What a cluster promises, in virtual time: detection, load, false alarms, recovery.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a test stops at the first surprise")]
+
 mod network;
 
 use std::collections::BTreeSet;

@@ -29,7 +29,7 @@ const EVENTS: usize = 4096;
 const COMMANDS: usize = 64;
 
 /// Something the helper wants to know.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub enum PeerEvent {
     /// The node takes part.
     Up(u16),
@@ -39,8 +39,8 @@ pub enum PeerEvent {
     Heard(u16, Instant),
     /// The node's claims; empty when it has said nothing since it started.
     Table(u16, Edition, Arc<[u8]>),
-    /// The sockets cannot be opened or broke; they are tried again.
-    Trouble(String),
+    /// The sockets cannot be opened, or broke; they are tried again. Told once while the error is the same.
+    Trouble(SocketAddr, std::io::Error),
 }
 
 /// A command was not carried out.

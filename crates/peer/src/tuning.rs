@@ -31,7 +31,7 @@ impl Default for Tuning {
         Self {
             probe_period: Duration::from_millis(100),
             answer_within: Duration::from_millis(40),
-            doubt: Duration::from_millis(120),
+            doubt: Duration::from_millis(80),
             heartbeat: Duration::from_millis(75),
             join: Duration::from_millis(250),
         }

@@ -204,7 +204,7 @@ async fn a_taken_port_is_reported_and_tried_again() {
     let port = port();
     let taken = UdpSocket::bind((address(1), port)).await.unwrap();
     let mut nodes = [Node::at(1, port, 2).await, Node::at(2, port, 2).await];
-    nodes[0].sees("trouble", |event| matches!(event, PeerEvent::Trouble(_))).await;
+    nodes[0].sees("trouble", |event| matches!(event, PeerEvent::Trouble(..))).await;
     drop(taken);
     nodes[0].sees_up([2]).await;
 }

@@ -69,15 +69,21 @@ impl Driver {
 
     pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>, events: mpsc::Sender<PeerEvent>) {
         let mut outbox = Outbox::new(events);
+        let mut told = None;
         loop {
             let trouble = match Sockets::open(self.listen).await {
-                Ok(sockets) => match self.serve(sockets, &mut commands, &mut outbox).await {
-                    Ok(()) => return,
-                    Err(error) => error,
-                },
+                Ok(sockets) => {
+                    told = None;
+                    match self.serve(sockets, &mut commands, &mut outbox).await {
+                        Ok(()) => return,
+                        Err(error) => error,
+                    }
+                }
                 Err(error) => error,
             };
-            outbox.put(PeerEvent::Trouble(format!("peer traffic on {}: {trouble}", self.listen)));
+            if told.replace(trouble.kind()) != Some(trouble.kind()) {
+                outbox.put(PeerEvent::Trouble(self.listen, trouble));
+            }
             if self.pause(&mut commands, &mut outbox).await == Next::End {
                 return;
             }

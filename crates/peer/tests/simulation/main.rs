@@ -91,14 +91,28 @@ fn load(size: u16) -> (u64, u64) {
     (datagrams, bytes)
 }
 
+fn assert_load_of(size: u16) {
+    let (small, large) = (load(10), load(size));
+    assert!(large.0 <= small.0 * 3 / 2, "{size}: {large:?}");
+    assert!(large.1 <= small.1 * 3 / 2, "{size}: {large:?}");
+}
+
 #[test]
 fn load_does_not_grow_with_the_cluster() {
-    let small = load(10);
-    for size in [100, 1000] {
-        let large = load(size);
-        assert!(large.0 <= small.0 * 3 / 2, "{size}: {large:?}");
-        assert!(large.1 <= small.1 * 3 / 2, "{size}: {large:?}");
-    }
+    assert_load_of(100);
+}
+
+#[test]
+#[ignore = "takes minutes without optimisation: CARGO_PROFILE_DEV_OPT_LEVEL=3"]
+fn load_does_not_grow_to_a_thousand_nodes() {
+    assert_load_of(1000);
+}
+
+#[test]
+#[ignore = "takes minutes without optimisation: CARGO_PROFILE_DEV_OPT_LEVEL=3"]
+fn a_crash_is_noticed_among_a_thousand_nodes() {
+    let times = detections(1000, 2, 0.0);
+    assert!(times[times.len() - 1] <= 2500);
 }
 
 #[test]

@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 pub(crate) use ask::{Call, FetchError, fetch};
-pub(crate) use serve::{Asked, Grant, serve};
+pub(crate) use serve::{Allowed, Asked, Grant, serve};
 
 use crate::seal::OVERHEAD;
 

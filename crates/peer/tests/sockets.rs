@@ -200,6 +200,25 @@ async fn a_stranger_gets_no_table() {
 }
 
 #[tokio::test]
+async fn a_connection_from_no_peers_address_is_closed_at_once() {
+    let port = port();
+    let _node = Node::at(1, port, 2).await;
+    let udp = UdpSocket::bind((address(2), port)).await.unwrap();
+    udp.readable().await.unwrap();
+    let mut strangers = Vec::new();
+    for _ in 0..100 {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((address(9), 0).into()).unwrap();
+        strangers.push(socket.connect((address(1), port).into()).await.unwrap());
+    }
+    let end = Instant::now() + Duration::from_secs(1);
+    for mut stranger in strangers {
+        let closed = timeout_at(end, stranger.read_u8()).await;
+        assert!(closed.is_ok_and(|read| read.is_err()));
+    }
+}
+
+#[tokio::test]
 async fn a_taken_port_is_reported_and_tried_again() {
     let port = port();
     let taken = UdpSocket::bind((address(1), port)).await.unwrap();

@@ -1,11 +1,12 @@
 //! The task behind [`Peers`](super::Peers).
 
-use std::net::SocketAddr;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, UdpSocket};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
@@ -15,7 +16,7 @@ use super::{Command, PeerEvent};
 use crate::key::Key;
 use crate::membership::{MemberEvent, Membership};
 use crate::seal::Kind;
-use crate::tables::{self, Asked, Call, FetchError, Grant};
+use crate::tables::{self, Allowed, Asked, Call, FetchError, Grant};
 
 /// Pause before sockets are opened again, and between requests for a table that did not come.
 const RETRY: Duration = Duration::from_millis(200);
@@ -40,6 +41,7 @@ pub(super) struct Driver {
     key: Key,
     listen: SocketAddr,
     fetches: Fetches,
+    allowed: watch::Sender<BTreeSet<IpAddr>>,
     version: u64,
     table: Arc<[u8]>,
 }
@@ -52,26 +54,34 @@ struct Sockets {
 }
 
 impl Sockets {
-    async fn open(listen: SocketAddr) -> std::io::Result<Self> {
+    async fn open(listen: SocketAddr, allowed: Allowed) -> std::io::Result<Self> {
         let udp = UdpSocket::bind(listen).await?;
         let listener = TcpListener::bind(listen).await?;
         let (judge, asked) = mpsc::channel(ASKED);
         let mut server = JoinSet::new();
-        server.spawn(tables::serve(listener, judge));
+        server.spawn(tables::serve(listener, judge, allowed));
         Ok(Self { udp, asked, _server: server })
     }
 }
 
 impl Driver {
     pub(super) fn new(membership: Membership, key: Key, listen: SocketAddr) -> Self {
-        Self { membership, key, listen, fetches: Fetches::default(), version: 0, table: Arc::default() }
+        Self {
+            membership,
+            key,
+            listen,
+            fetches: Fetches::default(),
+            allowed: watch::Sender::default(),
+            version: 0,
+            table: Arc::default(),
+        }
     }
 
     pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>, events: mpsc::Sender<PeerEvent>) {
         let mut outbox = Outbox::new(events);
         let mut told = None;
         loop {
-            let trouble = match Sockets::open(self.listen).await {
+            let trouble = match Sockets::open(self.listen, self.allowed.subscribe()).await {
                 Ok(sockets) => {
                     told = None;
                     match self.serve(sockets, &mut commands, &mut outbox).await {
@@ -160,6 +170,7 @@ impl Driver {
         let now = Instant::now();
         match command {
             Some(Command::Peers(peers)) => {
+                self.allowed.send_replace(peers.values().map(IpAddr::to_canonical).collect());
                 self.membership.set_peers(now, peers);
                 self.fetches.retain(|node| self.membership.address(node).is_some());
             }

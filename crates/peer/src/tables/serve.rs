@@ -1,11 +1,12 @@
 //! The side that answers.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -37,13 +38,19 @@ pub(crate) struct Grant {
     pub(crate) table: Arc<[u8]>,
 }
 
+/// Addresses of the peers; connections from others are closed at once, so that they take no place.
+pub(crate) type Allowed = watch::Receiver<BTreeSet<IpAddr>>;
+
 /// Serves until dropped; `judge` gets every request.
-pub(crate) async fn serve(listener: TcpListener, judge: mpsc::Sender<Asked>) {
+pub(crate) async fn serve(listener: TcpListener, judge: mpsc::Sender<Asked>, allowed: Allowed) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = JoinSet::new();
     while let Ok(place) = places.clone().acquire_owned().await {
         while connections.try_join_next().is_some() {}
         match listener.accept().await {
+            Ok((_, from)) if !allowed.borrow().contains(&from.ip().to_canonical()) => {
+                log::debug!("{from} asks for a table and is no peer");
+            }
             Ok((stream, from)) => {
                 let judge = judge.clone();
                 connections.spawn(async move {

@@ -76,7 +76,10 @@ impl Node {
     }
 
     async fn sees_table(&mut self, of: u16, expected: &[u8]) {
-        let fits = |event: &PeerEvent| matches!(event, PeerEvent::Table(node, _, table) if *node == of && **table == *expected);
+        let fits = |event: &PeerEvent| match event {
+            PeerEvent::Table(node, _, table) => *node == of && **table == *expected,
+            _ => false,
+        };
         self.sees("a table", fits).await;
     }
 

@@ -19,7 +19,7 @@ const MAY_NEED: &[(&str, &[&str])] = &[
     ("sortie-ipc", &["sortie-core"]),
     ("sortie-kernel", &["sortie-core"]),
     ("sortie", &["sortie-core", "sortie-ipc", "sortie-kernel"]),
-    ("sortie-helper", &["sortie-core", "sortie-ipc", "sortie-kernel"]),
+    ("sortie-helper", &["sortie-core", "sortie-ipc", "sortie-kernel", "sortie-peer"]),
     ("sortie-testkit", &["sortie-ipc"]),
     ("sortie-tests", &["sortie-ipc", "sortie-testkit"]),
     ("xtask", &["sortie-core"]),

@@ -1,0 +1,82 @@
+//! The side that answers.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::{ASK_MAX, DEADLINE, read_frame, write_frame};
+use crate::key::Key;
+use crate::seal::{self, Header};
+
+/// Connections served at a time; others wait in the kernel's queue.
+const CONNECTIONS: usize = 32;
+
+/// Pause after a connection could not be accepted.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A request to judge; dropping `reply` refuses it.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) source: IpAddr,
+    pub(crate) message: Vec<u8>,
+    pub(crate) reply: oneshot::Sender<Grant>,
+}
+
+/// What an answer is made of.
+#[derive(Debug)]
+pub(crate) struct Grant {
+    pub(crate) key: Key,
+    pub(crate) ask: Header,
+    pub(crate) header: Header,
+    pub(crate) version: u64,
+    pub(crate) table: Arc<[u8]>,
+}
+
+/// Addresses of the peers; connections from others are closed at once, so that they take no place.
+pub(crate) type Allowed = watch::Receiver<BTreeSet<IpAddr>>;
+
+/// Serves until dropped; `judge` gets every request.
+pub(crate) async fn serve(listener: TcpListener, judge: mpsc::Sender<Asked>, allowed: Allowed) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut connections = JoinSet::new();
+    while let Ok(place) = places.clone().acquire_owned().await {
+        while connections.try_join_next().is_some() {}
+        match listener.accept().await {
+            Ok((_, from)) if !allowed.borrow().contains(&from.ip().to_canonical()) => {
+                log::debug!("{from} asks for a table and is no peer");
+            }
+            Ok((stream, from)) => {
+                let judge = judge.clone();
+                connections.spawn(async move {
+                    let served = timeout(DEADLINE, converse(stream, from.ip(), judge)).await;
+                    log::debug!("table for {from}: {served:?}");
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                log::warn!("cannot accept a connection of a peer: {error}");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn converse(mut stream: TcpStream, source: IpAddr, judge: mpsc::Sender<Asked>) -> std::io::Result<()> {
+    let message = read_frame(&mut stream, ASK_MAX).await?;
+    let (reply, granted) = oneshot::channel();
+    let refused = || std::io::Error::from(std::io::ErrorKind::PermissionDenied);
+    judge.send(Asked { source, message, reply }).await.map_err(|_| refused())?;
+    let grant = granted.await.map_err(|_| refused())?;
+    write_frame(&mut stream, &answer(&grant)).await
+}
+
+pub(super) fn answer(grant: &Grant) -> Vec<u8> {
+    let head = [grant.ask.incarnation, grant.ask.counter, grant.version].map(u64::to_be_bytes).concat();
+    seal::seal(&grant.key, &grant.header, &[head.as_slice(), &grant.table].concat())
+}

@@ -106,6 +106,25 @@ fn a_peer_resolves_a_virtual_address_to_our_device() {
 }
 
 #[test]
+fn a_router_with_strict_source_checks_answers_questions_to_itself_too() {
+    in_namespace(async |_| {
+        let far = FarEnd::new();
+        for setting in ["ipv4/ip_forward", "ipv6/conf/all/forwarding", "ipv4/conf/all/rp_filter"] {
+            std::fs::write(format!("/proc/sys/net/{setting}"), "1").unwrap();
+        }
+        let responder = Responder::new();
+        assert!(responder.set(on("w", addresses(VIPS))).is_empty());
+        let own = mac("ip", "w");
+        for vip in VIPS {
+            // A peer that knows us asks only us (RFC 4861 section 7.3.3, RFC 1122 section 2.3.2.1).
+            far.set(&format!("neigh replace {vip} dev e lladdr {own} nud probe"));
+            until("confirmed", async || far.entry(vip)["state"][0] == "REACHABLE").await;
+        }
+        assert!(responder.answers().arp >= 1 && responder.answers().ndp >= 1, "{:?}", responder.answers());
+    });
+}
+
+#[test]
 fn foreign_addresses_and_those_taken_away_are_not_answered() {
     in_namespace(async |_| {
         let far = FarEnd::new();

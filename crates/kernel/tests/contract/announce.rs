@@ -17,7 +17,7 @@ use sortie_kernel::netns;
 
 use crate::probes::FarEnd;
 use crate::suite::device;
-use crate::support::{attempt, in_namespace, json, run};
+use crate::support::{attempt, in_namespace, json, nft, run};
 
 const VIPS: [&str; 2] = ["198.51.100.77", "2001:db8:5::77"];
 const OTHERS: [&str; 2] = ["198.51.100.78", "2001:db8:5::1:78"];
@@ -112,6 +112,11 @@ fn a_router_with_strict_source_checks_answers_questions_to_itself_too() {
         for setting in ["ipv4/ip_forward", "ipv6/conf/all/forwarding", "ipv4/conf/all/rp_filter"] {
             std::fs::write(format!("/proc/sys/net/{setting}"), "1").unwrap();
         }
+        // What the kernel would forward is dropped after packet sockets have seen it.
+        let forwarded = format!("icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert }} ip6 daddr {}", VIPS[1]);
+        nft(&format!(
+            "table ip6 t {{ chain c {{ type filter hook prerouting priority raw; {forwarded} counter drop; }}; }}"
+        ));
         let responder = Responder::new();
         assert!(responder.set(on("w", addresses(VIPS))).is_empty());
         let own = mac("ip", "w");
@@ -120,6 +125,11 @@ fn a_router_with_strict_source_checks_answers_questions_to_itself_too() {
             far.set(&format!("neigh replace {vip} dev e lladdr {own} nud probe"));
             until("confirmed", async || far.entry(vip)["state"][0] == "REACHABLE").await;
         }
+        assert!(
+            run("ip neigh show dev w").lines().all(|entry| !entry.contains(VIPS[1])),
+            "the kernel asks for it itself"
+        );
+        assert!(!run("nft list table ip6 t").contains("packets 0 "));
         assert!(responder.answers().arp >= 1 && responder.answers().ndp >= 1, "{:?}", responder.answers());
     });
 }

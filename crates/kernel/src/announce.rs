@@ -6,7 +6,9 @@
 //! device); devices other than Ethernet; watching devices, which the caller tells by [`Responder::refresh`].
 //!
 //! The kernel does not know the addresses, so it neither answers nor announces; forwarding, `rp_filter` and `arp_*`
-//! settings stay as they are.
+//! settings stay as they are. With IPv6 forwarding it does forward unicast solicitations and advertisements to such an
+//! address, answers with a redirect, asks for the address itself and reports it unreachable 3 s later; a rule that
+//! drops these two ICMPv6 types to owned addresses before routing ends that, and packet sockets see them before it.
 
 pub mod arp;
 pub mod ethernet;

@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a test stops at the first surprise")]
 
+mod announce;
 mod conntrack;
 mod events;
 mod nft;

@@ -15,26 +15,31 @@ use crate::support::{attempt, eventually, in_namespace, run};
 static FAR_ENDS: AtomicU32 = AtomicU32::new(0);
 
 /// A router behind device `w`; its namespace goes when this does.
-struct FarEnd {
-    name: String,
+pub(crate) struct FarEnd {
+    pub(crate) name: String,
 }
 
 impl FarEnd {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let number = FAR_ENDS.fetch_add(1, Ordering::Relaxed);
         let far = Self { name: format!("sok-{}-{number}", std::process::id()) };
         run(&format!("ip netns add {}", far.name));
-        run(&format!("ip link add name w type veth peer name e netns {}", far.name));
+        far.connect();
+        far
+    }
+
+    /// Makes `w` here and `e` there.
+    pub(crate) fn connect(&self) {
+        run(&format!("ip link add name w type veth peer name e netns {}", self.name));
         for line in ["link set dev w up", "addr add 198.51.100.1/24 dev w", "addr add 2001:db8:5::1/64 dev w nodad"] {
             run(&format!("ip {line}"));
         }
         for line in ["link set dev e up", "addr add 198.51.100.2/24 dev e", "addr add 2001:db8:5::2/64 dev e nodad"] {
-            run(&format!("ip -n {} {line}", far.name));
+            self.set(line);
         }
-        far
     }
 
-    fn set(&self, line: &str) {
+    pub(crate) fn set(&self, line: &str) {
         run(&format!("ip -n {} {line}", self.name));
     }
 }

@@ -27,6 +27,7 @@ mod schedule;
 
 pub use announcer::Announcer;
 pub use ethernet::Mac;
+pub use link::link_addresses;
 pub use probe::{ProbeOutcome, probe};
 pub use responder::{Answers, Responder};
 pub use schedule::Via;

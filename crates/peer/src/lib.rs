@@ -18,7 +18,7 @@ mod tuning;
 pub use editions::Edition;
 pub use gate::{Gate, Refusals, WINDOW, Window};
 pub use key::{KEY_MAX, KEY_MIN, Key, KeyError};
-pub use membership::{Datagram, MemberEvent, Membership, Setup};
+pub use membership::{Datagram, MemberEvent, Membership, NOTE_MAX, Setup};
 pub use peers::{PeerEvent, Peers, PeersError};
 pub use seal::{Header, Kind, OVERHEAD, Refusal, Sender, VERSION, seal, unseal};
 pub use tables::TABLE_MAX;

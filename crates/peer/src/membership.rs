@@ -14,6 +14,7 @@ mod swim;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use foca::{Foca, Timer};
@@ -44,6 +45,9 @@ pub struct Setup {
     pub tuning: Tuning,
 }
 
+/// Longest note, in bytes: it fits into a datagram on any link (RFC 8200 section 5).
+pub const NOTE_MAX: usize = 1100;
+
 /// Something to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Datagram {
@@ -54,7 +58,7 @@ pub struct Datagram {
 }
 
 /// Something learned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MemberEvent {
     /// The node takes part.
     Up(u16),
@@ -64,6 +68,8 @@ pub enum MemberEvent {
     Heard(u16, Instant),
     /// The node has another claim table.
     TableVersion(u16, Edition),
+    /// The node says this; it may come late, not at all, but not twice.
+    Note(u16, Arc<[u8]>),
 }
 
 #[derive(Debug)]
@@ -161,6 +167,13 @@ impl Membership {
         self.greet_close();
     }
 
+    /// Says something to a node, of at most [`NOTE_MAX`] bytes; to one that is no peer it is not sent.
+    pub fn send_note(&mut self, node: u16, note: &[u8]) {
+        if note.len() <= NOTE_MAX {
+            self.send(Kind::Note, node, note);
+        }
+    }
+
     /// Takes a datagram from `source`.
     pub fn handle_datagram(&mut self, now: Instant, source: IpAddr, bytes: &[u8]) {
         if self.left {
@@ -174,6 +187,10 @@ impl Membership {
             Kind::Editions => self.take_editions(&header, body),
             Kind::Leave => {
                 self.bury(now, header.sender, Spread::Tell);
+                Ok(())
+            }
+            Kind::Note => {
+                self.events.push_back(MemberEvent::Note(header.sender, body.into()));
                 Ok(())
             }
             Kind::Ask | Kind::Answer => Err(Refusal::Malformed),

@@ -39,6 +39,8 @@ pub enum PeerEvent {
     Heard(u16, Instant),
     /// The node's claims; empty when it has said nothing since it started.
     Table(u16, Edition, Arc<[u8]>),
+    /// The node says this.
+    Note(u16, Arc<[u8]>),
     /// The sockets cannot be opened, or broke; they are tried again. Told once while the error is the same.
     Trouble(SocketAddr, std::io::Error),
 }
@@ -59,6 +61,7 @@ enum Command {
     Peers(BTreeMap<u16, IpAddr>),
     Close(BTreeSet<u16>),
     Table(u64, Arc<[u8]>),
+    Note(u16, Vec<u8>),
     Refusals(oneshot::Sender<Refusals>),
     Leave(oneshot::Sender<()>),
 }
@@ -110,6 +113,14 @@ impl Peers {
             return Err(PeersError::TableTooLong(table.len()));
         }
         self.send(Command::Table(version, table.into())).await
+    }
+
+    /// Says something to a node, of at most [`NOTE_MAX`](crate::NOTE_MAX) bytes.
+    ///
+    /// # Errors
+    /// [`PeersError::Stopped`].
+    pub async fn send_note(&self, node: u16, note: Vec<u8>) -> Result<(), PeersError> {
+        self.send(Command::Note(node, note)).await
     }
 
     /// Refused messages since the start, by reason.

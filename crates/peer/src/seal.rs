@@ -32,6 +32,8 @@ pub enum Kind {
     Ask,
     /// The sender's table, by stream.
     Answer,
+    /// What the helpers say to each other, by datagram.
+    Note,
 }
 
 impl Kind {
@@ -42,6 +44,7 @@ impl Kind {
             Self::Leave => 3,
             Self::Ask => 4,
             Self::Answer => 5,
+            Self::Note => 6,
         }
     }
 
@@ -52,6 +55,7 @@ impl Kind {
             3 => Some(Self::Leave),
             4 => Some(Self::Ask),
             5 => Some(Self::Answer),
+            6 => Some(Self::Note),
             _ => None,
         }
     }

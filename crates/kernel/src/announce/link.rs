@@ -2,7 +2,7 @@
 //!
 //! Guarantees: what the kernel said when it was read. Leaves out: devices other than Ethernet; later changes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use nix::ifaddrs::getifaddrs;
@@ -57,6 +57,16 @@ impl Links {
             _ => Err(refused("answer ARP and NDP on", device, libc::EPROTONOSUPPORT)),
         }
     }
+}
+
+/// Link addresses of all Ethernet devices of the namespace, by which peers know this node on the wire.
+///
+/// # Errors
+/// When the kernel does not list devices.
+pub fn link_addresses() -> Result<BTreeSet<Mac>, KernelError> {
+    let all = Links::read()?.0;
+    let ethernet = all.into_values().filter(|place| place.hatype() == libc::ARPHRD_ETHER);
+    Ok(ethernet.filter_map(|place| place.addr().map(Mac)).collect())
 }
 
 fn refused(operation: &'static str, device: &DeviceName, errno: i32) -> KernelError {

@@ -1,7 +1,7 @@
 //! Whether anybody on a link has an address.
 //!
-//! Guarantees: asking tells nobody that the address is ours, and changes no neighbour's table. Leaves out: other
-//! stations that probe at the same time; addresses of this host itself.
+//! Guarantees: asking tells nobody that the address is ours, and changes no neighbour's table. Leaves out:
+//! addresses of this host itself.
 
 use std::io;
 use std::net::IpAddr;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use sortie_core::model::DeviceName;
 use tokio::time::{Instant, timeout_at};
 
-use super::arp::Arp;
+use super::arp::{Arp, Operation};
 use super::ethernet::Mac;
 use super::link::Links;
 use super::ndp::{Discovery, Kind};
@@ -29,6 +29,8 @@ pub enum ProbeOutcome {
     Nobody,
     /// The station with this link address has it.
     Answered(Mac),
+    /// Nobody answered, but this station asked the same (RFC 5227 section 2.1.1, RFC 4862 section 5.4.3).
+    Asked(Mac),
 }
 
 /// Asks three times within the deadline who has the address: by ARP from `0.0.0.0` (RFC 5227 section 2.1.1), by
@@ -49,15 +51,15 @@ pub async fn probe(device: &DeviceName, address: IpAddr, deadline: Duration) -> 
 
 async fn ask(port: &Port, address: IpAddr, deadline: Duration) -> io::Result<ProbeOutcome> {
     let start = Instant::now();
-    let question = question(port.mac(), address);
+    let (question, mut asked) = (question(port.mac(), address), None);
     for number in 1..=QUESTIONS {
         port.send(&question)?;
         let part = if number == QUESTIONS { deadline } else { deadline / PARTS * number };
-        if let Ok(answer) = timeout_at(start + part, answer(port, address)).await {
+        if let Ok(answer) = timeout_at(start + part, answer(port, address, &mut asked)).await {
             return answer.map(ProbeOutcome::Answered);
         }
     }
-    Ok(ProbeOutcome::Nobody)
+    Ok(asked.map_or(ProbeOutcome::Nobody, ProbeOutcome::Asked))
 }
 
 fn question(own: Mac, address: IpAddr) -> Vec<u8> {
@@ -67,14 +69,17 @@ fn question(own: Mac, address: IpAddr) -> Vec<u8> {
     }
 }
 
-async fn answer(port: &Port, address: IpAddr) -> io::Result<Mac> {
+/// Who says to have the address; notes who else asks for it.
+async fn answer(port: &Port, address: IpAddr, asked: &mut Option<Mac>) -> io::Result<Mac> {
     let channel = if address.is_ipv4() { &port.arp } else { &port.discovery };
     let mut buffer = [0; FRAME];
     loop {
         let length = channel.receive(&mut buffer).await?;
-        if let Some(mac) = owner(&buffer[..length], address).filter(|mac| *mac != port.mac()) {
+        let is_other = |mac: &Mac| *mac != port.mac();
+        if let Some(mac) = owner(&buffer[..length], address).filter(is_other) {
             return Ok(mac);
         }
+        *asked = asked.or_else(|| prober(&buffer[..length], address).filter(is_other));
     }
 }
 
@@ -89,6 +94,22 @@ fn owner(frame: &[u8], address: IpAddr) -> Option<Mac> {
                 Kind::Solicitation => message.source,
             };
             (says == address).then(|| message.link.unwrap_or(message.header.source))
+        }
+    }
+}
+
+/// Who probes for the address in a frame.
+fn prober(frame: &[u8], address: IpAddr) -> Option<Mac> {
+    match address {
+        IpAddr::V4(address) => {
+            let arp = Arp::parse(frame)?;
+            let is_probe = arp.sender.address.is_unspecified() && arp.target.address == address;
+            (is_probe && arp.operation == Operation::Request).then_some(arp.sender.mac)
+        }
+        IpAddr::V6(address) => {
+            let message = Discovery::parse(frame)?;
+            let is_probe = message.source.is_unspecified() && message.target == address;
+            (is_probe && matches!(message.kind, Kind::Solicitation)).then_some(message.header.source)
         }
     }
 }
@@ -108,8 +129,11 @@ mod tests {
         let use_of_it = Arp::question(Station { mac: THEIRS, address }, "192.0.2.1".parse().unwrap());
         assert_eq!(owner(&use_of_it.frame(), address.into()), Some(THEIRS));
         assert_eq!(owner(&Arp::probe(THEIRS, address).frame(), address.into()), None);
+        assert_eq!(prober(&Arp::probe(THEIRS, address).frame(), address.into()), Some(THEIRS));
+        assert_eq!(prober(&theirs.frame(), address.into()), None);
         let address = "2001:db8::9".parse().unwrap();
         assert_eq!(owner(&Discovery::announcement(THEIRS, address).frame(), address.into()), Some(THEIRS));
         assert_eq!(owner(&Discovery::probe(THEIRS, address).frame(), address.into()), None);
+        assert_eq!(prober(&Discovery::probe(THEIRS, address).frame(), address.into()), Some(THEIRS));
     }
 }

@@ -12,11 +12,14 @@ use super::Elements;
 use super::elements::{element, list, list_body};
 use crate::KernelError;
 use crate::netlink::Refusal;
+use crate::netlink::attribute::Attributes;
 use crate::netlink::message::flag;
-use crate::netlink::nfgen::{Batch, nftables};
+use crate::netlink::nfgen::{self, Batch, nftables};
 
 /// `NFTA_SET_ELEM_TIMEOUT`.
 const TIMEOUT: u16 = 4;
+/// `NFTA_SET_ELEM_EXPIRATION`.
+const EXPIRATION: u16 = 5;
 /// `NFPROTO_IPV4`, `NFPROTO_IPV6`.
 const PROTOCOLS: [u8; 2] = [2, 10];
 
@@ -35,6 +38,23 @@ impl Elements {
             other => other,
         };
         outcome.map_err(|refusal| refusal.about("renew", "the lease"))
+    }
+
+    /// How long sending is still permitted; zero when it is not.
+    ///
+    /// # Errors
+    /// What the kernel answers; that our table is not there is none.
+    pub fn lease_left(&mut self) -> Result<Duration, KernelError> {
+        let found = self.connection.dump(nftables::GETSETELEM, &list_body(LEASE_SET).into_bytes(), |message| {
+            let members = nfgen::attributes(message.body).nested(list::ELEMENTS)?;
+            let left = |member| Attributes::of(member).find(EXPIRATION)?.first_chunk().map(|b| u64::from_be_bytes(*b));
+            members.filter_map(|(_, member)| left(member)).min()
+        });
+        match found {
+            Ok(found) => Ok(Duration::from_millis(found.into_iter().min().unwrap_or(0))),
+            Err(refusal) if refusal.is(libc::ENOENT) => Ok(Duration::ZERO),
+            Err(refusal) => Err(refusal.about("read", "the lease")),
+        }
     }
 
     fn exchange(&mut self, messages: [Option<(u16, u16, Vec<u8>)>; 2]) -> Result<(), Refusal> {

@@ -158,6 +158,8 @@ fn the_lease_ends_by_itself_and_a_renewal_may_shorten_it() {
         for seconds in [9, 7, 100] {
             elements.renew_lease(Duration::from_secs(seconds)).unwrap();
             assert_eq!(held(), 2);
+            let left = elements.lease_left().unwrap();
+            assert!(left > Duration::from_secs(seconds - 2) && left <= Duration::from_secs(seconds), "{left:?}");
         }
         assert_eq!(linux.observe().await.unwrap().nft, Some(table), "the lease is no state");
         elements.renew_lease(Duration::from_millis(150)).unwrap();
@@ -165,7 +167,7 @@ fn the_lease_ends_by_itself_and_a_renewal_may_shorten_it() {
         eventually("the end of the lease", || held() == 0);
         elements.renew_lease(Duration::from_secs(5)).unwrap();
         elements.renew_lease(Duration::ZERO).unwrap();
-        assert_eq!(held(), 0);
+        assert_eq!((held(), elements.lease_left().unwrap()), (0, Duration::ZERO));
         elements.renew_lease(Duration::ZERO).unwrap();
     });
 }

@@ -176,6 +176,7 @@ impl Driver {
             }
             Some(Command::Close(nodes)) => self.membership.set_close_peers(nodes),
             Some(Command::Table(version, table)) => self.set_table(version, table),
+            Some(Command::Note(node, note)) => self.membership.send_note(node, &note),
             Some(Command::Refusals(reply)) => drop(reply.send(self.membership.refusals().clone())),
             Some(Command::Leave(reply)) => {
                 self.leave(udp).await;
@@ -249,6 +250,7 @@ impl Driver {
                 MemberEvent::Up(node) => outbox.put(PeerEvent::Up(node)),
                 MemberEvent::Down(node) => outbox.put(PeerEvent::Down(node)),
                 MemberEvent::Heard(node, at) => outbox.put(PeerEvent::Heard(node, at)),
+                MemberEvent::Note(node, note) => outbox.put(PeerEvent::Note(node, note)),
                 MemberEvent::TableVersion(node, edition) if edition.version == 0 => {
                     self.fetches.forget(node);
                     outbox.put(PeerEvent::Table(node, edition, Arc::default()));

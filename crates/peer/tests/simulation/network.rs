@@ -21,7 +21,7 @@ pub(crate) struct Sent {
 }
 
 /// An event of one node.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Seen {
     pub(crate) at: Instant,
     pub(crate) event: MemberEvent,

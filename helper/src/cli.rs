@@ -35,6 +35,8 @@ flags of run (those without * also of uninstall):
   --table-range A-B        tables for routes   [10000-10999]
   --packet-mark MASK       bits of the packet mark for exits, at least 6   [0x3f]
   --ct-mark MASK           bits of the connection mark for paths, at least 12   [0x000fff00]
+  --peer-port N          * UDP and TCP port of the helpers among each other   [7343]
+  --peer-key-file PATH   * secret of the helpers, at least 32 bytes; needed where several nodes could own an address
   --log-level LEVEL        error | warn | info | debug   [info]
   --log-file PATH          instead of standard error
 ";
@@ -68,6 +70,8 @@ pub(crate) struct RunOptions {
     pub(crate) cluster_cidrs: Vec<IpNetwork>,
     pub(crate) steering: Steering,
     pub(crate) rules_max: usize,
+    pub(crate) peer_port: u16,
+    pub(crate) peer_key_file: Option<PathBuf>,
     pub(crate) place: NodeOptions,
 }
 
@@ -105,6 +109,8 @@ struct Flags {
     cluster_cidrs: Vec<IpNetwork>,
     steering: Steering,
     rules_max: Option<usize>,
+    peer_port: Option<u16>,
+    peer_key_file: Option<PathBuf>,
     numbers: Numbers,
     log_level: Option<LevelFilter>,
     log_file: Option<PathBuf>,
@@ -150,6 +156,8 @@ impl Flags {
             "cluster-cidr" => self.cluster_cidrs.push(network(&text)?),
             "steering" => self.steering = steering(&text)?,
             "rules-max" => self.rules_max = Some(number("--rules-max", &text)?),
+            "peer-port" => self.peer_port = Some(number("--peer-port", &text)?),
+            "peer-key-file" => self.peer_key_file = Some(text.into()),
             "table-range" => self.numbers.tables = tables(&text)?,
             "packet-mark" => self.numbers.packet_mark = mask("--packet-mark", &text, MARK_BITS.0)?,
             "ct-mark" => self.numbers.ct_mark = mask("--ct-mark", &text, MARK_BITS.1)?,
@@ -187,6 +195,8 @@ impl Flags {
             cluster_cidrs: self.cluster_cidrs,
             steering: self.steering,
             rules_max: self.rules_max.unwrap_or(ids::RULES_MAX),
+            peer_port: self.peer_port.unwrap_or(ids::PEER_PORT),
+            peer_key_file: self.peer_key_file,
             place,
         }))
     }

@@ -11,6 +11,7 @@ mod health;
 mod lock;
 mod logging;
 mod node;
+mod ownership;
 mod presence;
 mod run;
 mod runtime_cache;

@@ -32,6 +32,7 @@ use sortie_ipc::{AttachmentKey, Failure, Reply, Request, StoredAttachment};
 use sortie_kernel::{KernelError, Platform};
 
 use crate::catalogue::Kept;
+use crate::ownership::Holdings;
 use crate::store::{DeadHops, Departed, Detached, Loaded, Store, StoreError};
 
 /// What does not change while the helper runs.
@@ -42,6 +43,8 @@ pub(crate) struct Settings {
     pub(crate) cluster_cidrs: Vec<IpNetwork>,
     pub(crate) steering: Steering,
     pub(crate) rules_max: usize,
+    /// Whether there is a key to talk to other helpers with.
+    pub(crate) has_peer_key: bool,
     /// The container runtime's result cache.
     pub(crate) runtime_cache: PathBuf,
 }
@@ -98,6 +101,8 @@ pub(crate) struct Node<P> {
     ungiven: Vec<(ObjectKey, Rejection)>,
     /// Services whose addresses this node owns.
     owned: BTreeSet<ObjectName>,
+    /// Who owns what several nodes could own.
+    holdings: Holdings,
     /// Paths of an attachment that is about to come.
     announced: Vec<PathKey>,
     answering: BTreeSet<Answer>,
@@ -153,6 +158,7 @@ impl<P: Platform> Node<P> {
             given,
             ungiven: Vec::new(),
             owned: BTreeSet::new(),
+            holdings: Holdings::default(),
             announced: Vec::new(),
             answering: BTreeSet::new(),
             devices: BTreeMap::new(),

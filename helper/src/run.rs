@@ -3,11 +3,13 @@
 //! Guarantees: whatever changes, a reconcile follows; a failed one is repeated at growing intervals; the
 //! socket opens after the first verified one. Leaves out: what a reconcile does ([`crate::node`]).
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use sortie_ipc::Request;
 use sortie_kernel::{Event, Events, Linux};
+use sortie_peer::Key;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
@@ -17,6 +19,7 @@ use crate::cli::RunOptions;
 use crate::folder::Manifests;
 use crate::health::Health;
 use crate::node::{Disposition, Node, NodeError, Settings, chain};
+use crate::ownership::{self, Ownership, Plan};
 use crate::presence::Presence;
 use crate::server::{Ask, Server};
 use crate::store::Store;
@@ -30,6 +33,10 @@ const SETTLE: Duration = Duration::from_secs(2);
 const BURST: Duration = Duration::from_millis(20);
 /// Time until a failed reconcile is repeated, doubled each time up to [`RESYNC`].
 const RETRY: Duration = Duration::from_millis(100);
+/// Longest time to hand addresses over at the end.
+const HANDOVER: Duration = Duration::from_millis(1500);
+/// Longest time until it is known what of the last helper's addresses is still owned.
+const FIRST_DECISION: Duration = Duration::from_secs(2);
 /// Requests that may wait.
 const QUEUE: usize = 64;
 
@@ -43,6 +50,26 @@ pub(crate) fn run(options: &RunOptions) -> anyhow::Result<()> {
     let outcome = runtime.block_on(async { Daemon::start(options)?.run(Signals::listen()?).await });
     runtime.shutdown_background();
     outcome
+}
+
+/// Whether the daemon still has something to hand over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leaving {
+    Underway,
+    Done,
+}
+
+/// Waits for a decision about ownership; for ever when nothing is decided here.
+async fn decision(ownership: &mut Option<Ownership>) {
+    match ownership {
+        Some(ownership) => ownership.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A moment that does not come.
+fn far() -> Instant {
+    Instant::now() + Duration::from_secs(86_400)
 }
 
 /// What ends the daemon.
@@ -70,6 +97,10 @@ struct Daemon {
     events: Events,
     health: Health,
     presence: Presence,
+    key: Option<Key>,
+    ownership: Option<Ownership>,
+    planned: Plan,
+    leaving: Option<Instant>,
     asks: (mpsc::Sender<Ask>, mpsc::Receiver<Ask>),
     server: Option<Server>,
     clock: Clock,
@@ -81,6 +112,7 @@ impl Daemon {
     fn start(options: &RunOptions) -> anyhow::Result<Self> {
         let began = Instant::now();
         let place = &options.place;
+        let key = options.peer_key_file.as_deref().map(Key::read).transpose()?;
         let store = Store::open(&place.state_dir, &place.data_dir)?;
         let linux = Linux::open(place.numbers, store.saved_values()?)?;
         let events = Events::open(linux.own(), place.numbers)?;
@@ -91,6 +123,7 @@ impl Daemon {
             cluster_cidrs: options.cluster_cidrs.clone(),
             steering: options.steering,
             rules_max: options.rules_max,
+            has_peer_key: key.is_some(),
             runtime_cache: runtime_cache::DEFAULT.into(),
         };
         let node = Node::new(settings, linux, store)?;
@@ -104,6 +137,10 @@ impl Daemon {
             events,
             health,
             presence: Presence::start(),
+            key,
+            ownership: None,
+            planned: Plan::default(),
+            leaving: None,
             asks: mpsc::channel(QUEUE),
             server: None,
             clock: Clock::new(Instant::now()),
@@ -112,20 +149,73 @@ impl Daemon {
     }
 
     async fn run(mut self, mut signals: Signals) -> anyhow::Result<()> {
+        self.node.learn_devices().await.context("read devices")?;
         self.read_manifests();
+        self.follow_plan().await?;
         loop {
             tokio::select! {
                 biased;
-                () = signals.next() => break,
+                () = signals.next() => if self.leave() == Leaving::Done { break },
+                () = sleep_until(self.leaving.unwrap_or_else(far)) => break,
                 Some(ask) = self.asks.1.recv() => self.answer(ask).await,
+                () = decision(&mut self.ownership) => if self.take_holdings() == Leaving::Done { break },
                 event = self.events.next() => self.notice(event),
-                () = self.manifests.changed() => self.read_manifests(),
+                () = self.manifests.changed() => {
+                    self.read_manifests();
+                    self.follow_plan().await?;
+                }
                 () = self.health.changed() => self.take_health(),
                 () = sleep_until(self.clock.due) => self.reconcile().await?,
             }
         }
         log::info!("stopped node={}", self.options.node);
         Ok(())
+    }
+
+    /// Hands over what others could own, and goes on until that is done; a second signal ends it at once.
+    fn leave(&mut self) -> Leaving {
+        let Some(ownership) = self.ownership.as_ref().filter(|_| self.leaving.is_none()) else { return Leaving::Done };
+        ownership.leave();
+        self.leaving = Some(Instant::now() + HANDOVER);
+        Leaving::Underway
+    }
+
+    /// Starts to decide with others when there is something to decide, and tells what changed.
+    async fn follow_plan(&mut self) -> anyhow::Result<()> {
+        let (plan, place) = match (self.node.ownership_plan(), &self.ownership) {
+            (Ok(Some((me, own, plan))), _) => (plan, Some((me, own))),
+            (_, Some(_)) => (Plan::default(), None),
+            _ => return Ok(()),
+        };
+        if plan == self.planned && self.ownership.is_some() {
+            return Ok(());
+        }
+        self.planned = plan.clone();
+        if let Some(ownership) = &self.ownership {
+            ownership.plan(plan);
+            return Ok(());
+        }
+        let (Some((node, own)), Some(key)) = (place, self.key.clone()) else { return Ok(()) };
+        let listen = SocketAddr::new(own, self.options.peer_port);
+        let file = self.options.place.state_dir.join("ownership.json");
+        let mut ownership = Ownership::start(ownership::Setup { node, listen, key, file }, plan)?;
+        log::info!("deciding with others node={node} listen={listen}");
+        // What is in the kernel stays there until it is known whether it may.
+        let _ = tokio::time::timeout(FIRST_DECISION, ownership.decided()).await;
+        self.node.set_holdings(ownership.holdings());
+        self.ownership = Some(ownership);
+        Ok(())
+    }
+
+    fn take_holdings(&mut self) -> Leaving {
+        let Some(ownership) = &mut self.ownership else { return Leaving::Underway };
+        let holdings = ownership.holdings();
+        let has_left = holdings.has_left;
+        self.node.set_holdings(holdings);
+        let (answers, devices) = self.node.answering();
+        self.presence.show(answers, devices);
+        self.clock.within(Duration::ZERO);
+        if has_left { Leaving::Done } else { Leaving::Underway }
     }
 
     async fn answer(&mut self, (request, back): Ask) {
@@ -177,6 +267,10 @@ impl Daemon {
         if outcome.is_ok() {
             let (answers, devices) = self.node.answering();
             self.presence.show(answers, devices);
+            if let Some(ownership) = &self.ownership {
+                ownership.programmed(self.node.claims());
+            }
+            self.follow_plan().await?;
         }
         if outcome.is_ok() && self.server.is_none() {
             self.server = Some(Server::open(&self.options.place.socket, self.asks.0.clone())?);

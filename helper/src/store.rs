@@ -226,7 +226,7 @@ fn remove(path: &Path) -> Result<(), StoreError> {
 }
 
 /// The document, or `None` when there is none or when it had to be moved aside.
-fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreError> {
+pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreError> {
     let text = match fs::read(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -250,7 +250,8 @@ fn aside(path: &Path) -> PathBuf {
     (1..).map(name).find(|p| !p.exists()).unwrap_or_else(|| name(0))
 }
 
-fn write_json<T: Serialize>(path: &Path, document: &T) -> Result<(), StoreError> {
+/// Replaces the document.
+pub(crate) fn write_json<T: Serialize>(path: &Path, document: &T) -> Result<(), StoreError> {
     let text = serde_json::to_vec(document).map_err(|e| failed("encode", path)(e.into()))?;
     replace(path, &text)
 }

@@ -17,9 +17,10 @@ use crate::node::brief;
 use crate::{lock, logging};
 
 /// Files of the state directory.
-const STATE_FILES: [&str; 5] = ["allocation.json", "sysctl.json", "departed.json", "dead-hops.json", "lock"];
+const STATE_FILES: [&str; 6] =
+    ["allocation.json", "sysctl.json", "departed.json", "dead-hops.json", "ownership.json", "lock"];
 /// Files of the data directory.
-const DATA_FILES: [&str; 3] = ["tables", "interest", "world.json"];
+const DATA_FILES: [&str; 4] = ["tables", "interest", "world.json", "addresses.json"];
 
 /// Removes everything of one helper.
 pub(crate) fn uninstall(options: &NodeOptions) -> anyhow::Result<()> {

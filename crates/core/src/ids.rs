@@ -53,6 +53,9 @@ pub const METRIC_PROBE: u32 = 2000;
 /// Default per-node limit of per-pod rules per family under `--steering auto`.
 pub const RULES_MAX: usize = 16;
 
+/// Default port of the helpers among each other, UDP and TCP (unassigned at IANA).
+pub const PEER_PORT: u16 = 7343;
+
 /// Default path of the helper's socket.
 pub const SOCKET: &str = "/run/sortie/helper.sock";
 /// Default state directory (lost at reboot, as the kernel state is).

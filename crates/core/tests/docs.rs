@@ -31,6 +31,7 @@ fn numbers() -> Vec<(&'static str, String)> {
         ("METRIC_LAST", ids::METRIC_LAST.to_string()),
         ("METRIC_PROBE", ids::METRIC_PROBE.to_string()),
         ("RULES_MAX", ids::RULES_MAX.to_string()),
+        ("PEER_PORT", ids::PEER_PORT.to_string()),
         ("SOCKET", ids::SOCKET.to_owned()),
         ("STATE_DIR", ids::STATE_DIR.to_owned()),
         ("DATA_DIR", ids::DATA_DIR.to_owned()),

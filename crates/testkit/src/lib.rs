@@ -5,6 +5,7 @@
 //! fixed time. Leaves out: what is right and wrong, which the tests say.
 
 pub mod capture;
+pub mod cluster;
 pub mod cni;
 pub mod command;
 pub mod containerd;

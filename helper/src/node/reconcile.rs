@@ -94,7 +94,7 @@ impl<P: Platform> Node<P> {
             numbers: self.settings.numbers,
             cluster_cidrs: &self.settings.cluster_cidrs,
             owned: &self.owned,
-            leased: &BTreeSet::new(),
+            leased: &self.leased(),
         })
     }
 

@@ -102,6 +102,7 @@ pub(super) fn settings() -> Settings {
         cluster_cidrs: Vec::new(),
         steering: Steering::Auto,
         rules_max: 16,
+        has_peer_key: false,
         runtime_cache: PathBuf::from("/nonexistent"),
     }
 }

@@ -1,0 +1,246 @@
+//! Nodes that share two networks, with a router and a server behind one of them.
+//!
+//! ```text
+//!  n1 eth0 10.10.0.1 ──┐                     n1 eth1 172.16.1.11 ──┐
+//!  n2 eth0 10.10.0.2 ──┼ lan (peers)         n2 eth1 172.16.1.12 ──┼ out ── 172.16.1.1 b ── server 192.0.2.10
+//!  n3 eth0 10.10.0.3 ──┘                     n3 eth1 172.16.1.13 ──┘
+//! ```
+//!
+//! Each node has a pod, 10.244.n.2, older than the helper. Both networks are bridges of one namespace, the switch, whose
+//! ports `n1l`, `n1o`, ... tell which node sent a packet. Leaves out: CNI, and IPv6 among the nodes.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use crate::command;
+use crate::echo::{Door, Echo};
+use crate::net::{Namespace, Net};
+use crate::process::Process;
+use crate::programs;
+use crate::wait::poll;
+
+/// Where the server listens.
+pub const SERVER: (Ipv4Addr, u16) = (Ipv4Addr::new(192, 0, 2, 10), 7000);
+/// Longest time for an orderly end.
+const END: Duration = Duration::from_secs(10);
+
+/// The topology with its helpers.
+#[derive(Debug)]
+pub struct Cluster {
+    /// In the order of their numbers, from 1.
+    pub nodes: Vec<ClusterNode>,
+    /// Both networks.
+    pub switch: Namespace,
+    /// The router `b`.
+    pub router: Namespace,
+    _server: Namespace,
+    _echo: Echo,
+    net: Net,
+}
+
+/// One node.
+#[derive(Debug)]
+pub struct ClusterNode {
+    /// Its number.
+    pub number: usize,
+    /// Its namespace.
+    pub namespace: Namespace,
+    /// Its pod.
+    pub pod: Namespace,
+    helper: Option<Process>,
+}
+
+impl Cluster {
+    /// Builds it with this many nodes, without helpers.
+    ///
+    /// # Errors
+    /// When the kernel refuses something.
+    pub fn new(count: usize) -> Result<Self> {
+        let net = Net::new()?;
+        let (switch, router, server) = (net.namespace("switch")?, net.namespace("b")?, net.namespace("server")?);
+        switch.ip("link add lan type bridge\nlink add out type bridge\nlink set dev lan up\nlink set dev out up")?;
+        switch.wire("bo", (&router, "node"))?;
+        switch.ip("link set dev bo master out")?;
+        router.wire("server", (&server, "b"))?;
+        for namespace in [&router, &server] {
+            namespace.sysctl("net/ipv4/ip_forward", "1")?;
+        }
+        router.ip(
+            "addr add 172.16.1.1/24 dev node\naddr add 10.9.0.1/24 dev server\nroute add 192.0.2.0/24 via 10.9.0.2",
+        )?;
+        server.ip("addr add 10.9.0.2/24 dev b\naddr add 192.0.2.10/32 dev lo\nlink set dev lo up\nroute add default via 10.9.0.1")?;
+        let nodes = (1..=count).map(|number| node(&net, &switch, number)).collect::<Result<Vec<_>>>()?;
+        let door = Door { label: "b".to_owned(), device: None, at: SERVER.into() };
+        let echo = Echo::start(&server, &[door])?;
+        let cluster = Self { nodes, switch, router, _server: server, _echo: echo, net };
+        cluster.key(&[7; 32])?;
+        Ok(cluster)
+    }
+
+    /// Writes the helpers' key.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn key(&self, key: &[u8]) -> Result<()> {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::write(self.path("key"), key)?;
+        Ok(std::fs::set_permissions(self.path("key"), std::fs::Permissions::from_mode(0o600))?)
+    }
+
+    /// Writes a manifest for all nodes.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn manifest(&self, name: &str, text: &str) -> Result<()> {
+        let folder = self.net.scratch().folder("manifests")?;
+        let temporary = folder.join(format!(".{name}.new"));
+        std::fs::write(&temporary, text)?;
+        Ok(std::fs::rename(temporary, folder.join(name))?)
+    }
+
+    /// Starts the helper of the node with this number; ready is not waited for.
+    ///
+    /// # Errors
+    /// When it is not built.
+    pub fn start(&mut self, number: usize) -> Result<()> {
+        let mut command = Command::new(programs::ours("sortie-helper")?);
+        command.args(["run", "--log-level", "debug", "--node", &format!("n{number}"), "--manifests"]);
+        command.arg(self.net.scratch().folder("manifests")?);
+        command.arg("--state-dir").arg(self.net.scratch().folder(&format!("state{number}"))?);
+        command.arg("--socket").arg(self.socket(number)).arg("--peer-key-file").arg(self.path("key"));
+        let log = self.path(&format!("helper{number}.log"));
+        let node = &mut self.nodes[number - 1];
+        node.helper = Some(Process::start(&node.namespace, &mut command, &log)?);
+        Ok(())
+    }
+
+    /// Sends a signal to the helper of a node.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn signal(&self, number: usize, signal: Signal) -> Result<()> {
+        self.nodes[number - 1].helper.as_ref().context("no helper")?.signal(signal)
+    }
+
+    /// Ends the helper of a node in order.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub fn stop(&mut self, number: usize) -> Result<()> {
+        let helper = self.nodes[number - 1].helper.as_mut().context("no helper")?;
+        helper.signal(Signal::SIGTERM)?;
+        helper.wait(END).map(drop)
+    }
+
+    /// `status -o json` of a node.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn status(&self, number: usize) -> Result<Value> {
+        let mut ask = Command::new(programs::ours("sortie-helper")?);
+        ask.args(["status", "-o", "json", "--socket"]).arg(self.socket(number));
+        let text = command::text(&mut ask, "")?;
+        serde_json::from_str(&text).with_context(|| format!("status is no JSON: {text}"))
+    }
+
+    /// Waits until all these nodes name the same one of them as owner of the first Service, and returns its number.
+    ///
+    /// # Errors
+    /// When they do not agree in time; with what the helpers said.
+    pub fn await_owner(&self, numbers: &[usize], limit: Duration) -> Result<usize> {
+        let owner = |number: usize| {
+            let name = self.status(number).ok()?["addresses"][0]["owner"].as_str()?.to_owned();
+            name.strip_prefix('n')?.parse::<usize>().ok()
+        };
+        poll(limit, "the nodes to agree on an owner", || {
+            let first = owner(*numbers.first()?)?;
+            (numbers.contains(&first) && numbers.iter().all(|number| owner(*number) == Some(first))).then_some(first)
+        })
+        .with_context(|| self.logs())
+    }
+
+    /// What the helpers said last.
+    #[must_use]
+    pub fn logs(&self) -> String {
+        let tail = |text: String| {
+            let lines: Vec<&str> = text.lines().collect();
+            lines[lines.len().saturating_sub(80)..].join("\n")
+        };
+        let log = |node: &ClusterNode| {
+            let said = node.helper.as_ref().map(Process::log).unwrap_or_default();
+            format!("--- helper of n{}\n{}\n", node.number, tail(said))
+        };
+        self.nodes.iter().map(log).collect()
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.net.scratch().path().join(name)
+    }
+
+    fn socket(&self, number: usize) -> PathBuf {
+        self.path(&format!("helper{number}.sock"))
+    }
+}
+
+impl ClusterNode {
+    /// Its address on the outer network.
+    #[must_use]
+    pub fn outer(&self) -> IpAddr {
+        Ipv4Addr::new(172, 16, 1, last(10 + self.number)).into()
+    }
+}
+
+fn last(number: usize) -> u8 {
+    u8::try_from(number).unwrap_or(u8::MAX)
+}
+
+fn node(net: &Net, switch: &Namespace, number: usize) -> Result<ClusterNode> {
+    let (namespace, pod) = (net.namespace(&format!("n{number}"))?, net.namespace(&format!("p{number}"))?);
+    for (device, bridge) in [("eth0", "lan"), ("eth1", "out")] {
+        let port = format!("n{number}{}", &bridge[..1]);
+        switch.wire(&port, (&namespace, device))?;
+        switch.ip(&format!("link set dev {port} master {bridge}"))?;
+    }
+    for (key, value) in
+        [("net/ipv4/ip_forward", "1"), ("net/ipv4/conf/all/rp_filter", "1"), ("net/ipv4/conf/default/rp_filter", "1")]
+    {
+        namespace.sysctl(key, value)?;
+    }
+    namespace.wire("pod", (&pod, "eth0"))?;
+    namespace.ip(&format!(
+        "addr add 10.10.0.{number}/24 dev eth0\naddr add 172.16.1.1{number}/24 dev eth1\nlink set dev lo up\n\
+         addr add 10.244.{number}.1/24 dev pod"
+    ))?;
+    pod.ip(&format!("addr add 10.244.{number}.2/24 dev eth0\nroute add default via 10.244.{number}.1"))?;
+    Ok(ClusterNode { number, namespace, pod, helper: None })
+}
+
+/// Manifests of the nodes and their pods, the route `b`, a pool on the outer network and the Service `sip`.
+#[must_use]
+pub fn manifests(count: usize) -> String {
+    let node = |n: usize| {
+        format!(
+            "apiVersion: v1\nkind: Node\nmetadata: {{name: n{n}, annotations: {{sortie.dev/node-number: '{n}'}}}}\n\
+             spec: {{podCIDRs: [10.244.{n}.0/24]}}\n\
+             status: {{addresses: [{{type: InternalIP, address: 10.10.0.{n}}}]}}\n---\n\
+             apiVersion: v1\nkind: Pod\nmetadata: {{name: sip-{n}, namespace: default, labels: {{app: sip}}}}\n\
+             spec: {{nodeName: n{n}}}\nstatus: {{podIPs: [{{ip: 10.244.{n}.2}}]}}\n---\n"
+        )
+    };
+    let nodes: String = (1..=count).map(node).collect();
+    nodes
+        + "apiVersion: sortie.dev/v1alpha1\nkind: ServiceOutboundRoute\nmetadata: {name: b}\n\
+           spec: {nextHops: [{gateway: 172.16.1.1, device: eth1}], allowedNamespaces: {from: All}}\n---\n\
+           apiVersion: sortie.dev/v1alpha1\nkind: AddressPool\nmetadata: {name: outer}\n\
+           spec: {addresses: [172.16.1.200-172.16.1.209], devices: [eth1], allowedNamespaces: {from: All}}\n---\n\
+           apiVersion: v1\nkind: Service\n\
+           metadata: {name: sip, namespace: default, annotations: {sortie.dev/route: b, sortie.dev/addresses: 172.16.1.200}}\n\
+           spec: {type: LoadBalancer, loadBalancerClass: sortie.dev/vip, selector: {app: sip}, \
+             ports: [{protocol: UDP, port: 5060}]}\n"
+}

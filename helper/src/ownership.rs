@@ -1,0 +1,135 @@
+//! Which of the nodes that could own an address does: the machine of the core with clocks, peers and probes.
+//!
+//! Guarantees: it runs on a thread of its own, so that no reconcile delays a renewal; a permission is in the kernel
+//! before anything is told to own; what was promised to peers is on disk before they are told. Leaves out: programming
+//! and answering, which the daemon does with what [`Ownership::holdings`] says, and what may be owned ([`Plan`]).
+
+mod driver;
+mod probes;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use sortie_core::model::{DeviceName, ObjectName};
+use sortie_core::ownership::{Config, Identity, Presence};
+use sortie_peer::Key;
+use tokio::sync::{mpsc, watch};
+
+pub(crate) use driver::identity;
+
+/// What this node could own beside others, and who they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Plan {
+    /// Addresses of the other nodes.
+    pub(crate) peers: BTreeMap<u16, IpAddr>,
+    /// By identity.
+    pub(crate) units: BTreeMap<Identity, Unit>,
+}
+
+/// One identity as this node sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unit {
+    pub(crate) service: ObjectName,
+    pub(crate) config: Config,
+    /// Whether a device of this node can carry it.
+    pub(crate) presence: Presence,
+    /// Where it would be answered for.
+    pub(crate) places: Vec<(DeviceName, IpAddr)>,
+    /// Next hops whose answer shows that this node is connected; none = nobody can be asked.
+    pub(crate) hops: Vec<(DeviceName, IpAddr)>,
+}
+
+/// What is decided at present.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Holdings {
+    /// Whether anything was decided yet.
+    pub(crate) decided: bool,
+    /// Services whose addresses this node owns, with the epoch of the claim.
+    pub(crate) held: BTreeMap<ObjectName, u64>,
+    /// Owners that are known, by node number.
+    pub(crate) owners: BTreeMap<ObjectName, u16>,
+    /// Services whose address a stranger answers for.
+    pub(crate) conflicts: BTreeSet<ObjectName>,
+    /// Everything was handed over.
+    pub(crate) has_left: bool,
+}
+
+/// What the thread needs to begin.
+pub(crate) struct Setup {
+    pub(crate) node: u16,
+    /// This node's address, as peers know it, and the cluster's port.
+    pub(crate) listen: SocketAddr,
+    pub(crate) key: Key,
+    /// Claims and promises, lost at reboot like the kernel's state.
+    pub(crate) file: PathBuf,
+}
+
+enum Command {
+    Plan(Plan),
+    Programmed(BTreeMap<ObjectName, u64>),
+    Leave,
+}
+
+/// The thread, from outside.
+pub(crate) struct Ownership {
+    commands: mpsc::UnboundedSender<Command>,
+    holdings: watch::Receiver<Holdings>,
+}
+
+impl Ownership {
+    /// Starts in the network namespace of the calling thread.
+    pub(crate) fn start(setup: Setup, plan: Plan) -> anyhow::Result<Self> {
+        let (commands, taken) = mpsc::unbounded_channel();
+        let (told, holdings) = watch::channel(Holdings::default());
+        let run = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(async { driver::Driver::open(setup, plan, told)?.run(taken).await })
+        };
+        let log = move || {
+            if let Err(error) = run() {
+                log::error!("ownership has ended, nothing is owned beside others any more error={error:#}");
+            }
+        };
+        std::thread::Builder::new().name("ownership".to_owned()).spawn(log).context("start the thread of ownership")?;
+        Ok(Self { commands, holdings })
+    }
+
+    /// Takes another plan.
+    pub(crate) fn plan(&self, plan: Plan) {
+        self.send(Command::Plan(plan));
+    }
+
+    /// The kernel carries out these claims.
+    pub(crate) fn programmed(&self, claims: BTreeMap<ObjectName, u64>) {
+        self.send(Command::Programmed(claims));
+    }
+
+    /// Hands everything over and claims nothing more; the end shows in the holdings.
+    pub(crate) fn leave(&self) {
+        self.send(Command::Leave);
+    }
+
+    /// What is decided at present.
+    pub(crate) fn holdings(&mut self) -> Holdings {
+        self.holdings.borrow_and_update().clone()
+    }
+
+    /// Waits for a decision. Once the thread has ended there is none any more.
+    pub(crate) async fn changed(&mut self) {
+        if self.holdings.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Waits for the first decision.
+    pub(crate) async fn decided(&mut self) {
+        let _ = self.holdings.wait_for(|holdings| holdings.decided).await;
+    }
+
+    /// An ended thread has logged why.
+    fn send(&self, command: Command) {
+        let _ = self.commands.send(command);
+    }
+}

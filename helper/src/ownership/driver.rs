@@ -1,0 +1,322 @@
+//! The thread's loop: inputs from everywhere into the machine, its actions out.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context as _;
+use nix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
+use sortie_core::model::ObjectName;
+use sortie_core::ownership::{Action, Identity, Input, Machine, Message, Millis, NodeNumber, Presence, Reach, Table};
+use sortie_kernel::announce::{Mac, link_addresses};
+use sortie_kernel::blocking::Elements;
+use sortie_peer::{PeerEvent, Peers, Tuning};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use super::probes::{self, Known};
+use super::{Command, Holdings, Plan, Setup};
+use crate::store;
+
+/// Changes of the table that one run can make before its versions reach those of a run a millisecond later.
+const CHANGES: u32 = 12;
+
+/// What a node tells its peers.
+#[derive(Serialize, Deserialize)]
+struct Published {
+    table: Table,
+    /// Link addresses of its devices, by which it is known on the wire.
+    links: BTreeSet<[u8; 6]>,
+}
+
+/// What survives the helper.
+#[derive(Default, Serialize, Deserialize)]
+struct Saved {
+    incarnation: u64,
+    table: Table,
+}
+
+pub(super) struct Driver {
+    machine: Machine,
+    peers: Peers,
+    events: mpsc::Receiver<PeerEvent>,
+    lease: Elements,
+    probes: JoinSet<Input>,
+    plan: Plan,
+    /// Link addresses of the peers.
+    known: Known,
+    saved: Saved,
+    file: PathBuf,
+    is_leaving: bool,
+    now: Holdings,
+    told: watch::Sender<Holdings>,
+}
+
+impl Driver {
+    pub(super) fn open(setup: Setup, plan: Plan, told: watch::Sender<Holdings>) -> anyhow::Result<Self> {
+        let before = store::read::<Saved>(&setup.file)?.unwrap_or_default();
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
+        let nanoseconds = u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX);
+        let incarnation = nanoseconds.max(before.incarnation.saturating_add(1));
+        let version = (nanoseconds / 1_000_000) << CHANGES;
+        let node = NodeNumber(setup.node);
+        let peer_setup = sortie_peer::Setup {
+            node: setup.node,
+            incarnation,
+            key: setup.key,
+            seed: nanoseconds,
+            tuning: Tuning::default(),
+        };
+        let (peers, events) = Peers::start(peer_setup, setup.listen);
+        Ok(Self {
+            machine: Machine::new(node, version.max(before.table.version.saturating_add(1)), clock()?),
+            peers,
+            events,
+            lease: Elements::open()?,
+            probes: JoinSet::new(),
+            plan,
+            known: Known::default(),
+            saved: Saved { incarnation, table: before.table },
+            file: setup.file,
+            is_leaving: false,
+            now: Holdings::default(),
+            told,
+        })
+    }
+
+    pub(super) async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) -> anyhow::Result<()> {
+        self.begin().await?;
+        while !self.now.has_left {
+            let wait = self.machine.next_wakeup(clock()?).map_or(1000, |at| at.since(clock().unwrap_or_default()));
+            tokio::select! {
+                biased;
+                command = commands.recv() => match command {
+                    Some(command) => self.obey(command).await?,
+                    None => break,
+                },
+                event = self.events.recv() => match event {
+                    Some(event) => self.hear(event).await?,
+                    None => anyhow::bail!("peer traffic has ended"),
+                },
+                Some(probed) = self.probes.join_next() => self.input(probed.context("a probe failed")?).await?,
+                () = tokio::time::sleep(Duration::from_millis(wait)) => self.input(Input::Tick).await?,
+            }
+        }
+        self.peers.leave().await.context("leave the peers")
+    }
+
+    async fn begin(&mut self) -> anyhow::Result<()> {
+        let plan = std::mem::take(&mut self.plan);
+        self.configure(plan).await?;
+        let left = u64::try_from(self.lease.lease_left()?.as_millis()).unwrap_or(0);
+        let now = clock()?;
+        let lease = (left > 0).then(|| now.plus(left));
+        let actions = self.machine.start(now, &self.saved.table.clone(), lease);
+        if !actions.iter().any(|action| matches!(action, Action::Publish { .. })) {
+            self.publish().await?;
+        }
+        self.act(actions).await?;
+        self.now.decided = true;
+        self.tell();
+        Ok(())
+    }
+
+    async fn obey(&mut self, command: Command) -> anyhow::Result<()> {
+        match command {
+            Command::Plan(plan) => self.configure(plan).await,
+            Command::Programmed(claims) => {
+                for (service, epoch) in claims {
+                    self.input(Input::Programmed(identity(&service), epoch)).await?;
+                }
+                Ok(())
+            }
+            Command::Leave => {
+                self.is_leaving = true;
+                self.input(Input::Leave).await
+            }
+        }
+    }
+
+    /// Tells the machine what differs from the plan before.
+    async fn configure(&mut self, plan: Plan) -> anyhow::Result<()> {
+        if plan.peers != self.plan.peers {
+            self.peers.set_peers(plan.peers.clone()).await?;
+        }
+        let close = plan.units.values().flat_map(|unit| &unit.config.candidates).map(|node| node.0);
+        self.peers.set_close_peers(close.collect()).await?;
+        let before = std::mem::replace(&mut self.plan, plan.clone());
+        for gone in before.units.keys().filter(|identity| !plan.units.contains_key(*identity)) {
+            self.input(Input::Configure(gone.clone(), None)).await?;
+        }
+        for (identity, unit) in &plan.units {
+            let old = before.units.get(identity);
+            if old.is_none_or(|old| old.config != unit.config) {
+                self.input(Input::Configure(identity.clone(), Some(unit.config.clone()))).await?;
+            }
+            if old.is_none_or(|old| old.presence != unit.presence) {
+                self.input(Input::Device(identity.clone(), unit.presence)).await?;
+                self.hop_follows(identity, unit).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The word of the health probes on the next hop stands in the presence already; only of two candidates each asks
+    /// the next hop itself, all the time.
+    async fn hop_follows(&mut self, identity: &Identity, unit: &super::Unit) -> anyhow::Result<()> {
+        if unit.config.candidates.len() == 2 {
+            return Ok(());
+        }
+        let reach = if unit.presence == Presence::Up { Reach::Reached } else { Reach::Lost };
+        self.input(Input::NextHop { identity: identity.clone(), sent: clock()?, reach }).await
+    }
+
+    async fn hear(&mut self, event: PeerEvent) -> anyhow::Result<()> {
+        match self.understood(event) {
+            Ok(Some(input)) => self.input(input).await,
+            Ok(None) => Ok(()),
+            Err(error) => {
+                log::warn!("what a peer says cannot be used error={error:#}");
+                Ok(())
+            }
+        }
+    }
+
+    fn understood(&mut self, event: PeerEvent) -> anyhow::Result<Option<Input>> {
+        Ok(Some(match event {
+            PeerEvent::Up(node) => Input::Peer(NodeNumber(node), Presence::Up),
+            PeerEvent::Down(node) => Input::Peer(NodeNumber(node), Presence::Down),
+            PeerEvent::Note(node, bytes) => {
+                let message =
+                    serde_json::from_slice::<Message>(&bytes).with_context(|| format!("note of node {node}"))?;
+                Input::Message(NodeNumber(node), message)
+            }
+            PeerEvent::Table(node, _, bytes) if !bytes.is_empty() => {
+                let told = || format!("table of node {node}");
+                let Published { table, links } = serde_json::from_slice(&bytes).with_context(told)?;
+                anyhow::ensure!(table.node.0 == node, "{} speaks for node {}", told(), table.node.0);
+                self.known.learn(NodeNumber(node), links.into_iter().map(Mac));
+                Input::Table(table)
+            }
+            PeerEvent::Trouble(at, error) => {
+                log::error!("peer traffic cannot go on, tried again at={at} error={error}");
+                return Ok(None);
+            }
+            PeerEvent::Heard(..) | PeerEvent::Table(..) => return Ok(None),
+        }))
+    }
+
+    async fn input(&mut self, input: Input) -> anyhow::Result<()> {
+        let actions = self.machine.handle(clock()?, input);
+        self.act(actions).await?;
+        self.tell();
+        Ok(())
+    }
+
+    async fn act(&mut self, actions: Vec<Action>) -> anyhow::Result<()> {
+        for action in actions {
+            if !matches!(action, Action::Send(..) | Action::RenewLease { .. } | Action::ProbeNextHop(_)) {
+                log::debug!("action={action:?}");
+            }
+            match action {
+                Action::Withdraw { identity, successor } => self.withdraw(&identity, successor),
+                Action::Claim { identity, epoch } => self.claim(&identity, epoch),
+                Action::Conflict(identity) => self.conflict(&identity),
+                Action::RenewLease { until } => self.renew(until)?,
+                Action::Publish { .. } => self.publish().await?,
+                Action::HandOver { identity, to } => log::info!("handing over identity={identity} to={}", to.0),
+                Action::Send(to, message) => self.peers.send_note(to.0, serde_json::to_vec(&message)?).await?,
+                // A newer table is fetched as soon as its version is heard.
+                Action::Fetch(_) => {}
+                Action::ProbeOnWire { identity, started } => self.probe_wire(identity, started),
+                Action::ProbeNextHop(identity) => self.probe_hop(identity)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn claim(&mut self, identity: &Identity, epoch: u64) {
+        let Some(unit) = self.plan.units.get(identity) else { return };
+        log::info!("claiming identity={identity} epoch={epoch}");
+        self.now.conflicts.remove(&unit.service);
+        self.now.held.insert(unit.service.clone(), epoch);
+    }
+
+    fn withdraw(&mut self, identity: &Identity, successor: Option<NodeNumber>) {
+        log::info!("withdrawing identity={identity} successor={:?}", successor.map(|node| node.0));
+        self.now.held.retain(|service, _| self::identity(service) != *identity);
+    }
+
+    fn conflict(&mut self, identity: &Identity) {
+        let Some(unit) = self.plan.units.get(identity) else { return };
+        log::warn!("a station that is no peer answers for an address, it is not claimed identity={identity}");
+        self.now.conflicts.insert(unit.service.clone());
+    }
+
+    /// Without our table there is nothing to permit; the next renewal is due in a moment.
+    fn renew(&mut self, until: Option<Millis>) -> anyhow::Result<()> {
+        let time = until.map_or(0, |until| until.since(clock().unwrap_or(until)));
+        if let Err(error) = self.lease.renew_lease(Duration::from_millis(time)) {
+            log::debug!("the lease is not renewed error={}", crate::node::chain(&error));
+        }
+        Ok(())
+    }
+
+    async fn publish(&mut self) -> anyhow::Result<()> {
+        self.saved.table = self.machine.table().clone();
+        save(&self.file, &self.saved)?;
+        let links = link_addresses()?.into_iter().map(|mac| mac.0).collect();
+        let published = Published { table: self.saved.table.clone(), links };
+        let version = published.table.version;
+        Ok(self.peers.set_table(version, serde_json::to_vec(&published)?).await?)
+    }
+
+    fn probe_wire(&mut self, identity: Identity, started: Millis) {
+        let places = self.plan.units.get(&identity).map(|unit| unit.places.clone()).unwrap_or_default();
+        let known = self.known.clone();
+        self.probes.spawn(async move {
+            let sighting = probes::wire(places, &known).await;
+            Input::Wire { identity, started, sighting }
+        });
+    }
+
+    fn probe_hop(&mut self, identity: Identity) -> anyhow::Result<()> {
+        let hops = self.plan.units.get(&identity).map(|unit| unit.hops.clone()).unwrap_or_default();
+        let sent = clock()?;
+        self.probes.spawn(async move { Input::NextHop { identity, sent, reach: probes::hop(hops).await } });
+        Ok(())
+    }
+
+    /// Tells the daemon if anything is new.
+    fn tell(&mut self) {
+        let owner = |(identity, unit): (&Identity, &super::Unit)| {
+            Some((unit.service.clone(), self.machine.owner_of(identity)?.0.0))
+        };
+        self.now.owners = self.plan.units.iter().filter_map(owner).collect();
+        self.now.held.retain(|service, _| self.plan.units.contains_key(&identity(service)));
+        self.now.has_left = self.is_leaving && !self.machine.holds_anything();
+        let now = &self.now;
+        self.told.send_if_modified(|told| {
+            let is_new = told != now;
+            told.clone_from(now);
+            is_new
+        });
+    }
+}
+
+/// The identity of a Service's addresses.
+pub(crate) fn identity(service: &ObjectName) -> Identity {
+    Identity(format!("service/{service}"))
+}
+
+/// A clock that goes on while the machine sleeps, and over restarts of the helper.
+fn clock() -> anyhow::Result<Millis> {
+    let time = clock_gettime(ClockId::CLOCK_BOOTTIME).context("read the clock")?;
+    let milliseconds = time.tv_sec().saturating_mul(1000).saturating_add(time.tv_nsec() / 1_000_000);
+    Ok(Millis(u64::try_from(milliseconds).unwrap_or(0)))
+}
+
+fn save(file: &Path, saved: &Saved) -> anyhow::Result<()> {
+    Ok(store::write_json(file, saved)?)
+}

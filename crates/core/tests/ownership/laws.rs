@@ -7,7 +7,7 @@ use super::node::{Life, Node};
 use super::world::{Link, World};
 
 /// Milliseconds without a new fault after which there is exactly one owner.
-pub(crate) const BOUND: u64 = 1500;
+pub(crate) const BOUND: u64 = 2000;
 
 /// What the laws remember.
 pub(crate) struct Laws {

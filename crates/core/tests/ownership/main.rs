@@ -21,7 +21,7 @@ use world::World;
 
 /// Simulated milliseconds in which faults strike, and afterwards.
 const STORM: u64 = 2600;
-const AFTER: u64 = 1800;
+const AFTER: u64 = 2300;
 
 #[expect(clippy::disallowed_methods, reason = "which seeds to run is the caller's choice")]
 fn number(name: &str) -> Option<u64> {

@@ -103,13 +103,11 @@ fn load_does_not_grow_with_the_cluster() {
 }
 
 #[test]
-#[ignore = "takes minutes without optimisation: CARGO_PROFILE_DEV_OPT_LEVEL=3"]
 fn load_does_not_grow_to_a_thousand_nodes() {
     assert_load_of(1000);
 }
 
 #[test]
-#[ignore = "takes minutes without optimisation: CARGO_PROFILE_DEV_OPT_LEVEL=3"]
 fn a_crash_is_noticed_among_a_thousand_nodes() {
     let times = detections(1000, 2, 0.0);
     assert!(times[times.len() - 1] <= 2500);

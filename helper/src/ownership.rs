@@ -69,6 +69,7 @@ pub(crate) struct Setup {
 enum Command {
     Plan(Plan),
     Programmed(BTreeMap<ObjectName, u64>),
+    Alive,
     Leave,
 }
 
@@ -104,6 +105,11 @@ impl Ownership {
     /// The kernel carries out these claims.
     pub(crate) fn programmed(&self, claims: BTreeMap<ObjectName, u64>) {
         self.send(Command::Programmed(claims));
+    }
+
+    /// The daemon, which programs and answers, is at work; without this for some seconds nothing is owned.
+    pub(crate) fn is_alive(&self) {
+        self.send(Command::Alive);
     }
 
     /// Hands everything over and claims nothing more; the end shows in the holdings.

@@ -3,7 +3,7 @@
 //! Guarantees: whatever changes, a reconcile follows; a failed one is repeated at growing intervals; the
 //! socket opens after the first verified one. Leaves out: what a reconcile does ([`crate::node`]).
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -12,14 +12,14 @@ use sortie_kernel::{Event, Events, Linux};
 use sortie_peer::Key;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, sleep_until};
 
 use crate::catalogue::Catalogue;
 use crate::cli::RunOptions;
 use crate::folder::Manifests;
 use crate::health::Health;
 use crate::node::{Disposition, Node, NodeError, Settings, chain};
-use crate::ownership::{self, Ownership, Plan};
+use crate::ownership::{self, Holdings, Ownership, Plan};
 use crate::presence::Presence;
 use crate::server::{Ask, Server};
 use crate::store::Store;
@@ -37,6 +37,8 @@ const RETRY: Duration = Duration::from_millis(100);
 const HANDOVER: Duration = Duration::from_millis(1500);
 /// Longest time until it is known what of the last helper's addresses is still owned.
 const FIRST_DECISION: Duration = Duration::from_secs(2);
+/// Time between two signs of life to the thread that decides about ownership.
+const PULSE: Duration = Duration::from_secs(1);
 /// Requests that may wait.
 const QUEUE: usize = 64;
 
@@ -100,6 +102,8 @@ struct Daemon {
     key: Option<Key>,
     ownership: Option<Ownership>,
     planned: Plan,
+    /// Number and address under which peers know this node.
+    place: Option<(u16, IpAddr)>,
     leaving: Option<Instant>,
     asks: (mpsc::Sender<Ask>, mpsc::Receiver<Ask>),
     server: Option<Server>,
@@ -140,6 +144,7 @@ impl Daemon {
             key,
             ownership: None,
             planned: Plan::default(),
+            place: None,
             leaving: None,
             asks: mpsc::channel(QUEUE),
             server: None,
@@ -152,6 +157,8 @@ impl Daemon {
         self.node.learn_devices().await.context("read devices")?;
         self.read_manifests();
         self.follow_plan().await?;
+        let mut pulse = tokio::time::interval(PULSE);
+        pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
@@ -166,6 +173,7 @@ impl Daemon {
                 }
                 () = self.health.changed() => self.take_health(),
                 () = sleep_until(self.clock.due) => self.reconcile().await?,
+                _ = pulse.tick() => if let Some(ownership) = &self.ownership { ownership.is_alive() },
             }
         }
         log::info!("stopped node={}", self.options.node);
@@ -184,9 +192,13 @@ impl Daemon {
     async fn follow_plan(&mut self) -> anyhow::Result<()> {
         let (plan, place) = match (self.node.ownership_plan(), &self.ownership) {
             (Ok(Some((me, own, plan))), _) => (plan, Some((me, own))),
-            (_, Some(_)) => (Plan::default(), None),
+            (_, Some(_)) => (Plan::default(), self.place),
             _ => return Ok(()),
         };
+        if place != self.place && self.ownership.take().is_some() {
+            log::warn!("this node has another number or address and begins anew among its peers");
+            self.node.set_holdings(Holdings::default());
+        }
         if plan == self.planned && self.ownership.is_some() {
             return Ok(());
         }
@@ -203,7 +215,7 @@ impl Daemon {
         // What is in the kernel stays there until it is known whether it may.
         let _ = tokio::time::timeout(FIRST_DECISION, ownership.decided()).await;
         self.node.set_holdings(ownership.holdings());
-        self.ownership = Some(ownership);
+        (self.ownership, self.place) = (Some(ownership), place);
         Ok(())
     }
 

@@ -74,6 +74,14 @@ impl Scene {
         Ok(())
     }
 
+    /// Prints how long nobody sent with the address between two owners.
+    fn tell_silence(&self, what: &str, (old, new): (usize, usize)) -> Result<()> {
+        let (old, new) = (self.sent_by(old)?, self.sent_by(new)?);
+        let silence = new.first().zip(old.last()).map(|(first, last)| first.saturating_duration_since(*last));
+        eprintln!("{what}: nobody sent for {silence:?}");
+        Ok(())
+    }
+
     fn others(&self, number: usize) -> Vec<usize> {
         self.cluster.nodes.iter().map(|node| node.number).filter(|n| *n != number).collect()
     }
@@ -103,6 +111,7 @@ fn another_node_takes_over_when_the_owners_helper_is_killed() -> Result<()> {
         scene.cluster.signal(owner, Signal::SIGKILL)?;
         let next = scene.cluster.await_owner(&scene.others(owner), AGREE)?;
         scene.is_served(next)?;
+        scene.tell_silence(&format!("killed, {count} nodes"), (owner, next))?;
         scene.nobody_overlaps().with_context(|| format!("{count} nodes"))?;
     }
     Ok(())
@@ -116,6 +125,7 @@ fn a_hung_helper_falls_silent_by_itself() -> Result<()> {
     scene.cluster.signal(owner, Signal::SIGSTOP)?;
     let next = scene.cluster.await_owner(&scene.others(owner), AGREE)?;
     scene.is_served(next)?;
+    scene.tell_silence("hung", (owner, next))?;
     scene.cluster.signal(owner, Signal::SIGCONT)?;
     ensure!(scene.cluster.await_owner(&all(3), AGREE)? == next, "the address went back without need");
     scene.is_served(next)?;
@@ -130,10 +140,7 @@ fn an_orderly_end_hands_over() -> Result<()> {
     scene.cluster.stop(owner)?;
     let next = scene.cluster.await_owner(&scene.others(owner), AGREE)?;
     scene.is_served(next)?;
-    let (old, new) = (scene.sent_by(owner)?, scene.sent_by(next)?);
-    let gap = new.first().zip(old.last()).map(|(first, last)| first.saturating_duration_since(*last));
-    eprintln!("between the last packet of the old and the first of the new owner: {gap:?}");
-    Ok(())
+    scene.tell_silence("orderly end", (owner, next))
 }
 
 #[test]

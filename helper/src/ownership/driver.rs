@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use nix::time::{ClockId, clock_gettime};
@@ -21,6 +21,9 @@ use crate::store;
 
 /// Changes of the table that one run can make before its versions reach those of a run a millisecond later.
 const CHANGES: u32 = 12;
+
+/// Longest silence of a daemon that works: one run of `nft` has ten seconds.
+const HUNG: Duration = Duration::from_secs(15);
 
 /// What a node tells its peers.
 #[derive(Serialize, Deserialize)]
@@ -49,6 +52,9 @@ pub(super) struct Driver {
     saved: Saved,
     file: PathBuf,
     is_leaving: bool,
+    heard_daemon: Instant,
+    /// Whether the daemon has not been heard for too long.
+    is_orphan: bool,
     now: Holdings,
     told: watch::Sender<Holdings>,
 }
@@ -80,6 +86,8 @@ impl Driver {
             saved: Saved { incarnation, table: before.table },
             file: setup.file,
             is_leaving: false,
+            heard_daemon: Instant::now(),
+            is_orphan: false,
             now: Holdings::default(),
             told,
         })
@@ -88,6 +96,7 @@ impl Driver {
     pub(super) async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) -> anyhow::Result<()> {
         self.begin().await?;
         while !self.now.has_left {
+            self.feel_pulse().await?;
             let wait = self.machine.next_wakeup(clock()?).map_or(1000, |at| at.since(clock().unwrap_or_default()));
             tokio::select! {
                 biased;
@@ -123,7 +132,10 @@ impl Driver {
     }
 
     async fn obey(&mut self, command: Command) -> anyhow::Result<()> {
+        self.heard_daemon = Instant::now();
+        self.feel_pulse().await?;
         match command {
+            Command::Alive => Ok(()),
             Command::Plan(plan) => self.configure(plan).await,
             Command::Programmed(claims) => {
                 for (service, epoch) in claims {
@@ -136,6 +148,21 @@ impl Driver {
                 self.input(Input::Leave).await
             }
         }
+    }
+
+    /// Nobody programs or answers while the daemon hangs, so another node had better own.
+    async fn feel_pulse(&mut self) -> anyhow::Result<()> {
+        let hangs = self.heard_daemon.elapsed() > HUNG;
+        if hangs == self.is_orphan {
+            return Ok(());
+        }
+        self.is_orphan = hangs;
+        log::warn!("the daemon hangs={hangs}");
+        for (identity, unit) in self.plan.units.clone() {
+            let presence = if hangs { Presence::Down } else { unit.presence };
+            self.input(Input::Device(identity, presence)).await?;
+        }
+        Ok(())
     }
 
     /// Tells the machine what differs from the plan before.

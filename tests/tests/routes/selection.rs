@@ -65,7 +65,7 @@ fn destinations_of_route_and_pod_limit_what_is_taken() -> Result<()> {
         };
         by(&limited, "192.0.2.10:7000", "b")?;
         by(&limited, "192.0.2.130:7000", "a")?;
-        by(&limited, "203.0.113.1:7000", "a")?;
+        by(&limited, "198.51.150.1:7000", "a")?;
         by(&limited, "[2001:db8:2::10]:7000", "b")?;
         by(&chosen, "192.0.2.2:7000", "b")?;
         by(&chosen, "192.0.2.10:7000", "a")?;
@@ -77,10 +77,10 @@ fn destinations_of_route_and_pod_limit_what_is_taken() -> Result<()> {
 /// More addresses of the server: they answer by the router of the request, too.
 fn serve_everywhere(lab: &Lab) -> Result<()> {
     let mut doors = Vec::new();
-    lab.server.ip("addr add 203.0.113.1/32 dev lo\naddr add 192.0.2.130/32 dev lo\naddr add 192.0.2.2/32 dev lo")?;
+    lab.server.ip("addr add 198.51.150.1/32 dev lo\naddr add 192.0.2.130/32 dev lo\naddr add 192.0.2.2/32 dev lo")?;
     for (index, router) in ROUTERS.iter().enumerate() {
-        lab.routers[index].ip(&format!("route add 203.0.113.0/24 via 10.{}.0.2", index + 1))?;
-        for at in ["203.0.113.1:7000", "192.0.2.130:7000", "192.0.2.2:7000"] {
+        lab.routers[index].ip(&format!("route add 198.51.150.0/24 via 10.{}.0.2", index + 1))?;
+        for at in ["198.51.150.1:7000", "192.0.2.130:7000", "192.0.2.2:7000"] {
             doors.push(Door { label: (*router).into(), device: Some((*router).into()), at: at.parse()? });
         }
     }

@@ -4,6 +4,7 @@
 //! flow took its way in every scene and nothing leaked. Leaves out: anything outside its own network namespaces.
 
 mod cast;
+mod election;
 mod scene;
 mod stage;
 mod verdict;
@@ -54,10 +55,12 @@ fn perform() -> Result<bool> {
     play.rules_are_flushed()?;
     play.nft_table_is_deleted()?;
     let outcome = play.close()?;
+    let election = election::perform()?;
+    let (wrong, leaked) = (outcome.wrong + election.wrong, outcome.leaked + election.leaked);
     say("");
-    say(&format!("wrong {}", outcome.wrong));
+    say(&format!("wrong {wrong}"));
     say(&format!("residue {}", outcome.residue.len()));
     outcome.residue.iter().for_each(|line| say(&format!("  {line}")));
-    say(&format!("leaked {}", outcome.leaked));
-    Ok(outcome.wrong == 0 && outcome.leaked == 0 && outcome.residue.is_empty())
+    say(&format!("leaked {leaked}"));
+    Ok(wrong == 0 && leaked == 0 && outcome.residue.is_empty())
 }

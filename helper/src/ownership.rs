@@ -117,16 +117,20 @@ impl Ownership {
         self.send(Command::Leave);
     }
 
-    /// What is decided at present.
+    /// What is decided at present; nothing is held once the thread has ended.
     pub(crate) fn holdings(&mut self) -> Holdings {
-        self.holdings.borrow_and_update().clone()
+        let last = self.holdings.borrow_and_update().clone();
+        if self.has_ended() { Holdings { has_left: last.has_left, ..Holdings::default() } } else { last }
     }
 
-    /// Waits for a decision. Once the thread has ended there is none any more.
+    /// Waits for a decision, or for the end of the thread.
     pub(crate) async fn changed(&mut self) {
-        if self.holdings.changed().await.is_err() {
-            std::future::pending::<()>().await;
-        }
+        let _ = self.holdings.changed().await;
+    }
+
+    /// Whether the thread has ended: it left, or failed and has logged why.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.holdings.has_changed().is_err()
     }
 
     /// Waits for the first decision.

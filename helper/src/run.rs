@@ -223,6 +223,10 @@ impl Daemon {
         let Some(ownership) = &mut self.ownership else { return Leaving::Underway };
         let holdings = ownership.holdings();
         let has_left = holdings.has_left;
+        if ownership.has_ended() {
+            // Begun anew after the next reconcile, unless everything ends.
+            self.ownership = None;
+        }
         self.node.set_holdings(holdings);
         let (answers, devices) = self.node.answering();
         self.presence.show(answers, devices);

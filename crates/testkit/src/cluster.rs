@@ -12,12 +12,13 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
+use crate::capture::Captured;
 use crate::command;
 use crate::echo::{Door, Echo};
 use crate::net::{Namespace, Net};
@@ -27,6 +28,8 @@ use crate::wait::poll;
 
 /// Where the server listens.
 pub const SERVER: (Ipv4Addr, u16) = (Ipv4Addr::new(192, 0, 2, 10), 7000);
+/// Shortest time after which a node may own again.
+const AGAIN: Duration = Duration::from_millis(200);
 /// Longest time for an orderly end.
 const END: Duration = Duration::from_secs(10);
 
@@ -194,6 +197,28 @@ impl ClusterNode {
     pub fn outer(&self) -> IpAddr {
         Ipv4Addr::new(172, 16, 1, last(10 + self.number)).into()
     }
+}
+
+/// How often a node sent with an address less than 200 ms after another one had begun to: an address may come back, but
+/// not as fast as two senders alternate.
+#[must_use]
+pub fn overlaps(captured: &[Captured], address: IpAddr) -> usize {
+    let mut sent: Vec<&Captured> =
+        captured.iter().filter(|c| c.is_incoming && c.device.ends_with('o') && c.packet.source == address).collect();
+    sent.sort_by_key(|c| c.at);
+    let (mut now, mut before) = (None::<(&str, Instant)>, "");
+    let mut count = 0;
+    for c in sent.into_iter().filter(|c| c.device != "bo") {
+        match now {
+            Some((device, _)) if device == c.device => {}
+            Some((device, since)) => {
+                count += usize::from(c.device == before && c.at - since < AGAIN);
+                (now, before) = (Some((c.device.as_str(), c.at)), device);
+            }
+            None => now = Some((c.device.as_str(), c.at)),
+        }
+    }
+    count
 }
 
 fn last(number: usize) -> u8 {

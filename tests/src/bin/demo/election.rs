@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
-use sortie_testkit::cluster::{Cluster, SERVER, manifests};
+use sortie_testkit::cluster::{Cluster, SERVER, manifests, overlaps};
 use sortie_testkit::{Capture, Flow, Stream};
 
 use crate::say;
@@ -66,9 +66,9 @@ fn judge(capture: &Capture, (first, second): (usize, usize)) -> Result<Outcome> 
     };
     let (old, new) = (by(first), by(second));
     let end = *old.last().context("the first owner sent nothing")?;
-    let start = *new.first().context("the second owner sent nothing")?;
+    let start = *new.iter().find(|at| **at > end).context("the second owner sent nothing")?;
     let strays = requests().filter(|c| c.packet.source != vip).count();
-    let overlap = new.iter().filter(|at| **at < end).count();
+    let overlap = overlaps(&packets, vip);
     let silence = start.saturating_duration_since(end);
     say(&format!("   nobody sent with the address for {} ms (aim {})", silence.as_millis(), AIM.as_millis()));
     Ok(Outcome { leaked: u64::try_from(strays + overlap)?, wrong: usize::from(silence > 2 * AIM) })

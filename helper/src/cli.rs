@@ -15,6 +15,9 @@ use sortie_core::ids::{self, Mask, Numbers};
 /// Fewest bits of the two marks: 64 exits, 4096 paths.
 const MARK_BITS: (u32, u32) = (6, 12);
 
+/// Fewest bits for a node's number.
+const NODE_BITS: u32 = 4;
+
 /// Text of `--help`.
 pub(crate) const HELP: &str = "\
 sortie-helper: outbound routes for pods, node daemon and operator commands
@@ -35,6 +38,10 @@ flags of run (those without * also of uninstall):
   --table-range A-B        tables for routes   [10000-10999]
   --packet-mark MASK       bits of the packet mark for exits, at least 6   [0x3f]
   --ct-mark MASK           bits of the connection mark for paths, at least 12   [0x000fff00]
+  --return-mark MASK       one more bit of the packet mark, for answers to pods of other nodes   [0x40]
+  --node-mark MASK         bits of the connection mark for the number of a pod's node, at least 4   [0x3ff00000]
+  --vni N                  identifier of the tunnel between nodes, 1 to 16777215   [7342]
+  --tunnel-port N          UDP port of the tunnel   [4797]
   --peer-port N          * UDP and TCP port of the helpers among each other   [7343]
   --peer-key-file PATH   * secret of the helpers, at least 32 bytes; needed where several nodes could own an address
   --log-level LEVEL        error | warn | info | debug   [info]
@@ -161,6 +168,10 @@ impl Flags {
             "table-range" => self.numbers.tables = tables(&text)?,
             "packet-mark" => self.numbers.packet_mark = mask("--packet-mark", &text, MARK_BITS.0)?,
             "ct-mark" => self.numbers.ct_mark = mask("--ct-mark", &text, MARK_BITS.1)?,
+            "return-mark" => self.numbers.return_mark = bit("--return-mark", &text)?,
+            "node-mark" => self.numbers.node_mark = mask("--node-mark", &text, NODE_BITS)?,
+            "vni" => self.numbers.vni = vni(&text)?,
+            "tunnel-port" => self.numbers.tunnel_port = number("--tunnel-port", &text)?,
             "log-level" => self.log_level = Some(level(&text)?),
             "log-file" => self.log_file = Some(text.into()),
             other => return Err(lexopt::Error::UnexpectedOption(format!("--{other}")).into()),
@@ -169,6 +180,7 @@ impl Flags {
     }
 
     fn into_command(self, verb: &str) -> Result<Command, UsageError> {
+        apart(&self.numbers)?;
         let socket = self.socket.clone().unwrap_or_else(|| ids::SOCKET.into());
         if verb == "status" {
             return Ok(Command::Status(StatusOptions { socket, format: self.format.unwrap_or(Format::Text) }));
@@ -273,6 +285,34 @@ fn mask(flag: &'static str, text: &str, bits: u32) -> Result<Mask, UsageError> {
     Ok(Mask(mask))
 }
 
+fn bit(flag: &'static str, text: &str) -> Result<Mask, UsageError> {
+    let mask = mask(flag, text, 1)?;
+    if mask.0.count_ones() == 1 {
+        return Ok(mask);
+    }
+    Err(value(flag, format!("{text} is more than one bit"), "choose one bit that no other program on the node uses"))
+}
+
+fn vni(text: &str) -> Result<u32, UsageError> {
+    let vni: u32 = number("--vni", text)?;
+    if (1..1 << 24).contains(&vni) {
+        return Ok(vni);
+    }
+    Err(value("--vni", format!("{vni} is out of range"), "choose 1 to 16777215, the same on all nodes"))
+}
+
+/// No bit has two meanings.
+fn apart(numbers: &Numbers) -> Result<(), UsageError> {
+    let remedy = "choose bits that do not overlap";
+    if numbers.packet_mark.0 & numbers.return_mark.0 != 0 {
+        return Err(value("--return-mark", "holds a bit of --packet-mark".to_owned(), remedy));
+    }
+    if numbers.ct_mark.0 & numbers.node_mark.0 != 0 {
+        return Err(value("--node-mark", "holds a bit of --ct-mark".to_owned(), remedy));
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -305,7 +345,16 @@ mod tests {
         assert!(refusal("uninstall --packet-mark 0x1f00").contains("--packet-mark"));
         assert!(refusal("uninstall --packet-mark 0x3f10").contains("in a row"));
         assert!(refusal("uninstall --ct-mark 0x3f").contains("12 or more"));
-        assert!(parsed("uninstall --packet-mark 0xff000000 --ct-mark 0xffffffff").is_ok());
+        assert!(parsed("uninstall --packet-mark 0xff000000 --ct-mark 0x000fffff").is_ok());
+    }
+
+    #[test]
+    fn no_bit_has_two_meanings() {
+        assert!(refusal("uninstall --packet-mark 0x7f").contains("--return-mark"));
+        assert!(refusal("uninstall --return-mark 0xc0").contains("more than one bit"));
+        assert!(refusal("uninstall --ct-mark 0xffffffff").contains("--node-mark"));
+        assert!(parsed("uninstall --packet-mark 0x7f --return-mark 0x80").is_ok());
+        assert!(refusal("uninstall --vni 0").contains("--vni"));
     }
 
     #[test]

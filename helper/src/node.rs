@@ -6,6 +6,7 @@
 mod addresses;
 mod attach;
 mod check;
+mod peering;
 mod reconcile;
 mod recover;
 mod report;
@@ -21,7 +22,7 @@ use std::path::PathBuf;
 use ipnetwork::IpNetwork;
 use sortie_core::address::Given;
 use sortie_core::allocation::Allocation;
-use sortie_core::candidates::Answer;
+use sortie_core::candidates::{Answer, Candidates};
 use sortie_core::desired::{Member, PerPodRules, Skeleton, Steering};
 use sortie_core::ids::Numbers;
 use sortie_core::model::{Attachment, DeviceName, ObjectKey, ObjectName, Rejection};
@@ -93,6 +94,8 @@ pub(crate) struct Node<P> {
     platform: P,
     store: Store,
     world: World,
+    /// Who may own what in this world.
+    candidates: Candidates,
     refused: Vec<Rejection>,
     allocation: Allocation,
     unnumbered: Vec<(ObjectKey, Rejection)>,
@@ -103,8 +106,12 @@ pub(crate) struct Node<P> {
     owned: BTreeSet<ObjectName>,
     /// Who owns what several nodes could own.
     holdings: Holdings,
+    /// Paths with addresses that only pods of this node ask for.
+    wanted: BTreeSet<PathKey>,
     /// Paths of an attachment that is about to come.
     announced: Vec<PathKey>,
+    /// Whether this kernel can send by another node; `None` = not asked yet.
+    carrier: Option<Result<(), String>>,
     answering: BTreeSet<Answer>,
     devices: BTreeMap<DeviceName, Device>,
     /// Whether the kernel may hold paths whose numbers are not known any more.
@@ -152,6 +159,7 @@ impl<P: Platform> Node<P> {
             platform,
             store,
             world: World::default(),
+            candidates: Candidates::default(),
             refused: Vec::new(),
             allocation,
             unnumbered: Vec::new(),
@@ -159,7 +167,9 @@ impl<P: Platform> Node<P> {
             ungiven: Vec::new(),
             owned: BTreeSet::new(),
             holdings: Holdings::default(),
+            wanted: BTreeSet::new(),
             announced: Vec::new(),
+            carrier: None,
             answering: BTreeSet::new(),
             devices: BTreeMap::new(),
             numbers,
@@ -193,6 +203,7 @@ impl<P: Platform> Node<P> {
         self.world = world;
         self.refused = refused.to_vec();
         self.give_addresses();
+        self.candidates = Candidates::of(&self.world);
     }
 
     /// Next hops that do not answer, as the last reconcile took them.

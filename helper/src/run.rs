@@ -39,6 +39,8 @@ const HANDOVER: Duration = Duration::from_millis(1500);
 const FIRST_DECISION: Duration = Duration::from_secs(2);
 /// Time between two signs of life to the thread that decides about ownership.
 const PULSE: Duration = Duration::from_secs(1);
+/// Scheduling priority (`nice(2)`): on a busy node the permission to send must be renewed in time.
+const NICE: i32 = -10;
 /// Requests that may wait.
 const QUEUE: usize = 64;
 
@@ -48,6 +50,9 @@ pub(crate) fn run(options: &RunOptions) -> anyhow::Result<()> {
     logging::start(place.log_level, place.log_file.as_deref())?;
     let _lock = lock::take(&place.state_dir)?;
     lock::clear_socket(&place.socket)?;
+    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+        log::warn!("the helper runs with usual priority error={error}");
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start runtime")?;
     let outcome = runtime.block_on(async { Daemon::start(options)?.run(Signals::listen()?).await });
     runtime.shutdown_background();
@@ -191,7 +196,7 @@ impl Daemon {
     /// Starts to decide with others when there is something to decide, and tells what changed.
     async fn follow_plan(&mut self) -> anyhow::Result<()> {
         let (plan, place) = match (self.node.ownership_plan(), &self.ownership) {
-            (Ok(Some((me, own, plan))), _) => (plan, Some((me, own))),
+            (Some((me, own, plan)), _) => (plan, Some((me, own))),
             (_, Some(_)) => (Plan::default(), self.place),
             _ => return Ok(()),
         };
@@ -284,7 +289,7 @@ impl Daemon {
             let (answers, devices) = self.node.answering();
             self.presence.show(answers, devices);
             if let Some(ownership) = &self.ownership {
-                ownership.programmed(self.node.claims());
+                ownership.programmed(self.node.claims(), self.node.dealings());
             }
             self.follow_plan().await?;
         }

@@ -24,4 +24,5 @@ pub mod plan;
 mod reader;
 pub mod selection;
 pub mod state;
+pub mod steering;
 pub mod world;

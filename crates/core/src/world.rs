@@ -96,6 +96,8 @@ pub struct Device {
     pub index: u32,
     /// Administratively up and with carrier.
     pub up: bool,
+    /// Largest packet in bytes.
+    pub mtu: u32,
     /// Addresses with their prefix length, all scopes.
     pub addresses: Vec<IpNetwork>,
 }

@@ -2,7 +2,8 @@
 //!
 //! Guarantees: a change of ours by somebody else, of a device or of an address is reported; changes through
 //! [`crate::Linux`] itself are not; lost notifications are reported as [`Event::Overrun`]. Leaves out: what exactly
-//! changed, which observing tells.
+//! changed, which observing tells; and neighbours and forwarding entries of the tunnel, because their group tells of every
+//! neighbour of the node.
 
 use std::collections::VecDeque;
 use std::io;

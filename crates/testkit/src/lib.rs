@@ -11,7 +11,9 @@ pub mod command;
 pub mod containerd;
 pub mod echo;
 pub mod flow;
+pub mod groups;
 pub mod helper;
+pub mod image;
 pub mod kernel;
 pub mod lab;
 pub mod manifest;
@@ -25,6 +27,7 @@ pub mod raw;
 pub mod scratch;
 pub mod sctp;
 pub mod stream;
+pub(crate) mod switch;
 pub mod tools;
 pub mod wait;
 

@@ -15,6 +15,7 @@ pub mod groups;
 pub mod helper;
 pub mod image;
 pub mod kernel;
+pub mod kube;
 pub mod lab;
 pub mod manifest;
 pub mod net;

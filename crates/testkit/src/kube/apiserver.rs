@@ -1,7 +1,7 @@
 //! etcd and kube-apiserver.
 //!
-//! Guarantees: in a namespace of their own choice of ports nothing collides; requests are authenticated and authorized
-//! as in production. Leaves out: controllers: alone, nothing makes what a manifest implies.
+//! Guarantees: requests are authenticated and authorized as in production; ports are those of a namespace, so that
+//! nothing collides. Leaves out: controllers; alone, nothing makes what a manifest implies.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 
-use super::certificates::{Authority, Names};
+use super::certificates::{Authority, Identity, Names};
 use super::kubeconfig;
 use super::kubectl::Kubectl;
 use crate::net::Namespace;
@@ -30,6 +30,8 @@ const SERVICE: [IpAddr; 2] =
 const ISSUER: &str = "https://kubernetes.default.svc";
 /// Where etcd listens.
 const ETCD: &str = "http://127.0.0.1:2379";
+/// What the keys that sign tokens are called.
+pub(super) const TOKENS: &str = "tokens";
 /// How long a busy machine may take to start one of them.
 const START: Duration = Duration::from_secs(60);
 /// Names pods know it by.
@@ -131,8 +133,12 @@ impl ApiServer {
     /// # Errors
     /// When the certificate cannot be made.
     pub fn kubeconfig(&self, user: &str, group: Option<&str>) -> Result<String> {
-        let identity = self.authority.issue(user, group, &Names::default())?;
-        Ok(kubeconfig::certificate(&self.url(), &self.authority.own().certificate, &identity))
+        Ok(self.kubeconfig_of(&self.authority.issue(user, group, &Names::default())?))
+    }
+
+    /// A kubeconfig, as text, for the owner of a certificate.
+    pub(super) fn kubeconfig_of(&self, identity: &Identity) -> String {
+        kubeconfig::certificate(&self.url(), &self.authority.own().certificate, identity)
     }
 
     /// A kubeconfig, as text, for a service account that exists, with a token for an hour.
@@ -196,7 +202,7 @@ fn arguments(authority: &Authority, scope: Scope) -> Result<Vec<String>> {
     };
     let own = authority.issue("kube-apiserver", None, &names)?;
     let nodes = authority.issue("kube-apiserver-kubelet-client", Some("system:masters"), &Names::default())?;
-    let (tokens, authority) = (authority.keys("tokens")?, authority.own().certificate);
+    let (tokens, authority) = (authority.keys(TOKENS)?, authority.own().certificate);
     let files = [
         ("service-account-signing-key-file", &tokens.key),
         ("service-account-key-file", &tokens.certificate),

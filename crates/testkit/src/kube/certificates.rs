@@ -7,6 +7,7 @@ use std::fs::Permissions;
 use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result};
 use rcgen::{
@@ -19,6 +20,7 @@ use rcgen::{
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     folder: PathBuf,
+    issued: AtomicU32,
 }
 
 /// A certificate and its key, as files.
@@ -50,7 +52,7 @@ impl Authority {
         wanted.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         wanted.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
         let issuer = CertifiedIssuer::self_signed(wanted, key()?).context("cannot sign the authority")?;
-        let authority = Self { issuer, folder: folder.to_path_buf() };
+        let authority = Self { issuer, folder: folder.to_path_buf(), issued: AtomicU32::new(0) };
         secret(&authority.identity("ca").certificate, &authority.issuer.pem())?;
         secret(&authority.identity("ca").key, &authority.issuer.key().serialize_pem())?;
         Ok(authority)
@@ -62,8 +64,7 @@ impl Authority {
         self.identity("ca")
     }
 
-    /// A certificate for a user, perhaps of a group, that may also serve under `names`. One for the same user replaces
-    /// the one before.
+    /// A certificate for a user, perhaps of a group, that may also serve under `names`.
     ///
     /// # Errors
     /// When it cannot be signed or written.
@@ -75,7 +76,8 @@ impl Authority {
         wanted.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
         let key = key()?;
         let signed = wanted.signed_by(&key, &self.issuer).with_context(|| format!("cannot sign {user}"))?;
-        let identity = self.identity(&user.replace([':', '/'], "-"));
+        let number = self.issued.fetch_add(1, Ordering::Relaxed);
+        let identity = self.identity(&format!("{}-{number}", user.replace([':', '/'], "-")));
         secret(&identity.certificate, &signed.pem())?;
         secret(&identity.key, &key.serialize_pem())?;
         Ok(identity)
@@ -92,7 +94,8 @@ impl Authority {
         Ok(identity)
     }
 
-    fn identity(&self, name: &str) -> Identity {
+    /// The files of this name.
+    pub(super) fn identity(&self, name: &str) -> Identity {
         let path = |end: &str| self.folder.join(format!("{name}.{end}"));
         Identity { certificate: path("crt"), key: path("key") }
     }

@@ -52,7 +52,7 @@ const PROCESS: [(&str, CloneFlags); 4] = [
 ];
 
 /// Gives the calling thread mounts of its own, and what `more` names; what is unmounted outside goes inside, too.
-fn detach(more: CloneFlags) -> Result<()> {
+pub(crate) fn detach(more: CloneFlags) -> Result<()> {
     unshare(CloneFlags::CLONE_NEWNS | more).context("cannot make namespaces")?;
     let flags = MsFlags::MS_REC | MsFlags::MS_SLAVE;
     mount(None::<&str>, "/", None::<&str>, flags, None::<&str>).context("cannot detach mounts")

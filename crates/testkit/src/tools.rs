@@ -140,7 +140,7 @@ fn progress(group: Group, from: impl Read) -> String {
     for line in BufReader::new(from).lines().map_while(Result::ok) {
         said.push(line);
         if shown.elapsed() >= NEWS {
-            eprintln!("    {}: {} packages, {} s", group.name(), said.len(), started.elapsed().as_secs());
+            eprintln!("    {}: {} lines of go build, {} s", group.name(), said.len(), started.elapsed().as_secs());
             shown = Instant::now();
         }
     }

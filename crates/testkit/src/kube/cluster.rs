@@ -28,7 +28,7 @@ const PODS: Duration = Duration::from_secs(120);
 /// What a cluster is made of.
 #[derive(Clone, Debug)]
 pub struct Setup {
-    /// Number of nodes, at most nine.
+    /// Number of nodes.
     pub nodes: usize,
     /// How Services are translated.
     pub proxy: Proxy,

@@ -18,8 +18,15 @@ use crate::wait::until;
 
 /// What a machine has of its own besides its mounts and its network.
 const OWN: CloneFlags = CloneFlags::CLONE_NEWUTS.union(CloneFlags::CLONE_NEWIPC).union(CloneFlags::CLONE_NEWPID);
-/// The first process: shows the machine's processes in `/proc`, then waits for ever and buries orphans.
-const FIRST: &str = "umount -l /proc && mount -t proc proc /proc && : >/run/ready || exit 1
+/// The first process: shows the machine's processes in `/proc`, gives it copies of the switches that a kubelet sets,
+/// which are the host's, then waits for ever and buries orphans.
+const FIRST: &str = "umount -l /proc && mount -t proc proc /proc || exit 1
+for key in kernel/panic kernel/panic_on_oops kernel/keys/root_maxkeys kernel/keys/root_maxbytes vm/overcommit_memory
+do
+    mkdir -p /run/switch/${key%/*} && cat /proc/sys/$key >/run/switch/$key || exit 1
+    mount --bind /run/switch/$key /proc/sys/$key || exit 1
+done
+: >/run/ready
 while :; do sleep 1000000 & wait $!; done";
 /// Folders of a machine's disk, and where they are seen.
 const DISK: [(&str, &str); 4] = [("lib", "/var/lib"), ("log", "/var/log"), ("opt", "/opt"), ("cni", "/etc/cni")];

@@ -112,8 +112,10 @@ impl Site {
         wiring::node(&node)?;
         switch::plug(&self.switch, (&format!("n{number}l"), "lan"), (&node, "eth0"))?;
         switch::plug(&self.switch, (&format!("n{number}o"), "out"), (&node, "eth1"))?;
+        // A machine keeps its hardware addresses; its neighbours remember them over a boot.
         node.ip(&format!(
-            "addr add {in4}/24 dev eth0\naddr add {in6}/64 dev eth0 nodad\n\
+            "link set dev eth0 address 02:50:4f:00:00:{number:02x}\nlink set dev eth1 address 02:50:4f:00:01:{number:02x}\n\
+             addr add {in4}/24 dev eth0\naddr add {in6}/64 dev eth0 nodad\n\
              addr add {out4}/24 dev eth1\naddr add {out6}/64 dev eth1 nodad\n{}",
             self.routes(Some(place))
         ))?;

@@ -4,15 +4,17 @@
 //! ask at once build once. Leaves out: installing Go (`cargo xtask setup`).
 
 use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader, Read};
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::programs;
+use crate::wait::poll;
 
 /// How often a long build says how far it is.
 const NEWS: Duration = Duration::from_secs(20);
@@ -125,26 +127,30 @@ fn build(group: Group, source: &Path, out: &Path) -> Result<()> {
     go.args(["build", "-v", &link]).args(tags).arg("-o").arg(out).arg("tool").stdin(Stdio::null());
     go.stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = go.spawn().context("cannot start go; `cargo xtask setup` installs it")?;
-    let said = progress(group, child.stderr.take().context("go has no standard error")?);
-    let status = child.wait().context("cannot wait for go")?;
+    let said = child.stderr.take().context("go has no standard error")?;
+    let lines = Mutex::new(Vec::new());
+    let status = std::thread::scope(|scope| {
+        let collect = |line| lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+        scope.spawn(move || BufReader::new(said).lines().map_while(Result::ok).for_each(collect));
+        await_end(group, &mut child, || lines.lock().unwrap_or_else(PoisonError::into_inner).len())
+    })?;
     if !status.success() {
-        bail!("go build in {} ended with {status}: {said}", source.display());
+        let lines = lines.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let last = lines[lines.len().saturating_sub(TAIL)..].join("\n");
+        bail!("go build in {} ended with {status}: {last}", source.display());
     }
     Ok(())
 }
 
-/// Reads what `go build -v` says to its end, and says now and then how far it is. Returns the last lines.
-fn progress(group: Group, from: impl Read) -> String {
-    let (mut shown, started) = (Instant::now(), Instant::now());
-    let mut said: Vec<String> = Vec::new();
-    for line in BufReader::new(from).lines().map_while(Result::ok) {
-        said.push(line);
-        if shown.elapsed() >= NEWS {
-            eprintln!("    {}: {} lines of go build, {} s", group.name(), said.len(), started.elapsed().as_secs());
-            shown = Instant::now();
+/// Waits for a build and says now and then how many packages it has `done`.
+fn await_end(group: Group, child: &mut Child, done: impl Fn() -> usize) -> Result<ExitStatus> {
+    let started = Instant::now();
+    loop {
+        if let Ok(status) = poll(NEWS, "the end of a build", || child.try_wait().transpose()) {
+            return status.context("cannot wait for go");
         }
+        eprintln!("    {}: {} packages, {} s", group.name(), done(), started.elapsed().as_secs());
     }
-    said[said.len().saturating_sub(TAIL)..].join("\n")
 }
 
 #[cfg(test)]

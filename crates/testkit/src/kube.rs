@@ -12,7 +12,7 @@
 //! cluster.load(root, ("docker.io/sortie/product:1", &["/run"]))?; // an image out of a folder, on every node
 //! let kubectl = cluster.kubectl()?;
 //! kubectl.apply("{apiVersion: v1, kind: Namespace, metadata: {name: voice}}")?;
-//! cluster.rolled_out("deployment/web")?;                        // or what its pods said
+//! cluster.rolled_out(&["deployment/web", "--namespace", "voice"])?; // or what its pods said
 //! cluster.cut(2)?;                                              // power of n2
 //! cluster.boot(2)?;
 //! # Ok(()) }

@@ -38,8 +38,8 @@ impl Stage {
         cluster.load(&root, ("docker.io/sortie/reader:1", &["/probe", "pause"]))?;
         let kubectl = cluster.kubectl()?;
         kubectl.apply(include_str!("web.yaml"))?;
-        cluster.rolled_out("deployment/web")?;
-        cluster.holds("pod/reader", "Ready")?;
+        cluster.rolled_out(&["deployment/web"])?;
+        cluster.holds("Ready", &["pod/reader"])?;
         Ok(Self { cluster, kubectl })
     }
 

@@ -157,22 +157,25 @@ impl Cluster {
         until(READY, "what every pod needs", || kubectl.get(&needed).is_ok())
     }
 
-    /// Waits until all pods of a Deployment or DaemonSet, `deployment/web`, are there.
+    /// Waits until all pods of a Deployment or DaemonSet are there: `deployment/web`, and `--namespace` if it is another.
     ///
     /// # Errors
     /// When it takes too long; with what pods and nodes said.
-    pub fn rolled_out(&self, what: &str) -> Result<()> {
-        let limit = format!("--timeout={}s", PODS.as_secs());
-        self.kubectl()?.run(&["rollout", "status", &limit, what]).map(drop).with_context(|| self.account())
+    pub fn rolled_out(&self, what: &[&str]) -> Result<()> {
+        self.wait(&["rollout", "status"], what)
     }
 
-    /// Waits for a condition of an object, `pod/one` and `Ready` for example.
+    /// Waits for a condition of an object, `Ready` of `pod/one` for example.
     ///
     /// # Errors
     /// When it takes too long; with what pods and nodes said.
-    pub fn holds(&self, what: &str, condition: &str) -> Result<()> {
-        let (condition, limit) = (format!("--for=condition={condition}"), format!("--timeout={}s", PODS.as_secs()));
-        self.kubectl()?.run(&["wait", &condition, &limit, what]).map(drop).with_context(|| self.account())
+    pub fn holds(&self, condition: &str, what: &[&str]) -> Result<()> {
+        self.wait(&["wait", &format!("--for=condition={condition}")], what)
+    }
+
+    fn wait(&self, verb: &[&str], what: &[&str]) -> Result<()> {
+        let limit = format!("--timeout={}s", PODS.as_secs());
+        self.kubectl()?.run(&[verb, &[&limit], what].concat()).map(drop).with_context(|| self.account())
     }
 
     /// What a person would look at after a failure: pods, events, what containers that are not ready said, and the nodes'

@@ -21,11 +21,13 @@ pub enum Group {
     Containerd,
     /// `runc`.
     Runc,
+    /// `kustomize` and `helm`.
+    Manifests,
 }
 
 impl Group {
     /// Every group.
-    pub const ALL: [Self; 3] = [Self::Cni, Self::Containerd, Self::Runc];
+    pub const ALL: [Self; 4] = [Self::Cni, Self::Containerd, Self::Runc, Self::Manifests];
 
     /// Folder in `tests/tools`.
     #[must_use]
@@ -34,6 +36,7 @@ impl Group {
             Self::Cni => "cni",
             Self::Containerd => "containerd",
             Self::Runc => "runc",
+            Self::Manifests => "manifests",
         }
     }
 
@@ -42,7 +45,7 @@ impl Group {
         match self {
             Self::Runc if Path::new("/usr/include/seccomp.h").exists() => ("1", Some("-tags=seccomp")),
             Self::Runc => ("1", None),
-            Self::Cni | Self::Containerd => ("0", None),
+            Self::Cni | Self::Containerd | Self::Manifests => ("0", None),
         }
     }
 }

@@ -1,5 +1,5 @@
 # Thin calls of `cargo xtask`, which says what it does and installs what is missing.
-.PHONY: help demo test dist bench-quick fmt
+.PHONY: help demo test dist image bench-quick fmt
 
 XTASK := sh xtask/bootstrap && cargo xtask
 
@@ -7,8 +7,9 @@ help:
 	@echo "make demo         the main job, live: pods, two routers, a server; prints expected and seen per flow"
 	@echo "make test         everything the continuous integration checks"
 	@echo "make dist         static plugin and stripped helper, in target/release"
+	@echo "make image        container image for ctr, podman and docker, in target/image"
 	@echo "make bench-quick  cost of ADD against the reference plugins sbr and portmap"
 	@echo "make fmt          format the sources"
 
-demo test dist bench-quick fmt:
+demo test dist image bench-quick fmt:
 	@$(XTASK) $@ $(ARGS)

@@ -3,6 +3,8 @@
 //! Guarantees: a value out of range is refused with its flag and the remedy. Leaves out: everything that
 //! needs the machine.
 
+mod install;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -11,6 +13,8 @@ use lexopt::prelude::*;
 use log::LevelFilter;
 use sortie_core::desired::Steering;
 use sortie_core::ids::{self, Mask, Numbers};
+
+pub(crate) use install::{HELP as INSTALL_HELP, InstallOptions, Mode};
 
 /// Fewest bits of the two marks: 64 exits, 4096 paths.
 const MARK_BITS: (u32, u32) = (6, 12);
@@ -24,7 +28,10 @@ sortie-helper: outbound routes for pods, node daemon and operator commands
 
 usage: sortie-helper run --node NAME --manifests DIR [flags]
        sortie-helper status [--socket PATH] [-o text|json]
+       sortie-helper install [--watch | --check] [--cni-conf-dir DIR] [--cni-bin-dir DIR] [--plugin PATH]
+                             [--net-conf JSON]   (install --help says more)
        sortie-helper uninstall [--state-dir DIR] [--data-dir DIR] [flags]
+                               [--cni-conf-dir DIR [--cni-bin-dir DIR]] [--then-wait]
 
 flags of run (those without * also of uninstall):
   --node NAME            * this node's name, as in its Node manifest
@@ -46,6 +53,11 @@ flags of run (those without * also of uninstall):
   --peer-key-file PATH   * secret of the helpers, at least 32 bytes; needed where several nodes could own an address
   --log-level LEVEL        error | warn | info | debug   [info]
   --log-file PATH          instead of standard error
+
+flags of uninstall alone:
+  --cni-conf-dir DIR       take the entry of `install` out of the CNI configuration there, before anything else
+  --cni-bin-dir DIR        remove the plugin there, after everything else
+  --then-wait              end at SIGTERM only, as a pod of a DaemonSet must
 ";
 
 /// What to do.
@@ -55,7 +67,18 @@ pub(crate) enum Command {
     Version,
     Run(RunOptions),
     Status(StatusOptions),
-    Uninstall(NodeOptions),
+    Install(InstallOptions),
+    InstallHelp,
+    Uninstall(UninstallOptions),
+}
+
+/// Options of `uninstall`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct UninstallOptions {
+    pub(crate) place: NodeOptions,
+    pub(crate) cni_conf_dir: Option<PathBuf>,
+    pub(crate) cni_bin_dir: Option<PathBuf>,
+    pub(crate) then_wait: bool,
 }
 
 /// Places and numbers of one helper.
@@ -122,6 +145,9 @@ struct Flags {
     log_level: Option<LevelFilter>,
     log_file: Option<PathBuf>,
     format: Option<Format>,
+    cni_conf_dir: Option<PathBuf>,
+    cni_bin_dir: Option<PathBuf>,
+    then_wait: bool,
 }
 
 /// Reads the arguments after the program's name.
@@ -133,13 +159,17 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
         Some(Short('V') | Long("version")) => return Ok(Command::Version),
         Some(other) => return Err(other.unexpected().into()),
     };
+    if verb == "install" {
+        return install::parse(&mut parser);
+    }
     if !["run", "status", "uninstall"].contains(&verb.as_str()) {
-        return Err(value("command", format!("{verb} is unknown"), "use run, status or uninstall"));
+        return Err(value("command", format!("{verb} is unknown"), "use run, status, install or uninstall"));
     }
     let mut flags = Flags::default();
     while let Some(argument) = parser.next()? {
         match argument {
             Short('h') | Long("help") => return Ok(Command::Help),
+            Long("then-wait") if verb == "uninstall" => flags.then_wait = true,
             Short('o') | Long("output") => flags.format = Some(format(&parser.value()?.string()?)?),
             Long(name) => {
                 let name = name.to_owned();
@@ -174,6 +204,8 @@ impl Flags {
             "tunnel-port" => self.numbers.tunnel_port = number("--tunnel-port", &text)?,
             "log-level" => self.log_level = Some(level(&text)?),
             "log-file" => self.log_file = Some(text.into()),
+            "cni-conf-dir" => self.cni_conf_dir = Some(text.into()),
+            "cni-bin-dir" => self.cni_bin_dir = Some(text.into()),
             other => return Err(lexopt::Error::UnexpectedOption(format!("--{other}")).into()),
         }
         Ok(())
@@ -195,7 +227,13 @@ impl Flags {
             log_file: self.log_file,
         };
         if verb == "uninstall" {
-            return Ok(Command::Uninstall(place));
+            let (cni_conf_dir, cni_bin_dir) = (self.cni_conf_dir, self.cni_bin_dir);
+            if cni_bin_dir.is_some() && cni_conf_dir.is_none() {
+                let message = "would remove a plugin that the CNI configuration names".to_owned();
+                return Err(value("--cni-bin-dir", message, "give --cni-conf-dir as well"));
+            }
+            let then_wait = self.then_wait;
+            return Ok(Command::Uninstall(UninstallOptions { place, cni_conf_dir, cni_bin_dir, then_wait }));
         }
         let missing = |flag, remedy| value(flag, "is required".to_owned(), remedy);
         let node = self.node.filter(|n| !n.is_empty());
@@ -363,6 +401,16 @@ mod tests {
         assert!(refusal("run --node n1").contains("--manifests"));
         assert!(refusal("run --node n1 --manifests m --nod x").contains("--nod"));
         assert!(refusal("walk").contains("walk"));
+    }
+
+    #[test]
+    fn uninstall_does_not_take_the_plugin_away_from_a_configuration_it_leaves() {
+        assert!(refusal("uninstall --cni-bin-dir /b").contains("--cni-conf-dir"));
+        let Ok(Command::Uninstall(options)) = parsed("uninstall --cni-conf-dir /c --cni-bin-dir /b --then-wait") else {
+            panic!()
+        };
+        assert!(options.then_wait);
+        assert!(refusal("run --then-wait").contains("--then-wait"));
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod catalogue;
 mod cli;
 mod folder;
 mod health;
+mod install;
 mod lock;
 mod logging;
 mod node;
@@ -25,6 +26,9 @@ use std::process::ExitCode;
 
 use cli::Command;
 
+/// Status of `install` on a node whose CNI has no configuration yet.
+const NO_NETWORK: u8 = 3;
+
 fn main() -> ExitCode {
     let command = match cli::parse(std::env::args_os().skip(1)) {
         Ok(command) => command,
@@ -35,6 +39,12 @@ fn main() -> ExitCode {
         Command::Version => print(concat!("sortie-helper ", env!("CARGO_PKG_VERSION"), "\n")),
         Command::Run(options) => run::run(&options),
         Command::Status(options) => status::status(&options).and_then(|text| print(&text)),
+        Command::InstallHelp => print(cli::INSTALL_HELP),
+        Command::Install(options) => match install::install(&options) {
+            Ok(install::Found::Entry) => Ok(()),
+            Ok(install::Found::NoNetwork) => return refuse(&install::no_network(&options), NO_NETWORK),
+            Err(error) => Err(error),
+        },
         Command::Uninstall(options) => uninstall::uninstall(&options),
     };
     outcome.map_or_else(|error| refuse(&error, 1), |()| ExitCode::SUCCESS)

@@ -1,7 +1,7 @@
 //! `uninstall`: everything of ours goes, and what remains is named.
 //!
-//! Guarantees: nothing happens while a helper runs; foreign state and files stay. Leaves out: the conflist
-//! entry and the binaries, which whoever installed them removes first.
+//! Guarantees: nothing happens while a helper runs; foreign state and files stay; with the directories of the CNI the
+//! entry goes first, and the plugin last. Leaves out: entries written by hand, and this program itself.
 
 use std::fs;
 use std::io;
@@ -12,9 +12,9 @@ use sortie_core::plan::{nothing, plan};
 use sortie_core::state::Step;
 use sortie_kernel::{Linux, Platform};
 
-use crate::cli::NodeOptions;
+use crate::cli::{NodeOptions, UninstallOptions};
 use crate::node::brief;
-use crate::{lock, logging};
+use crate::{install, lock, logging};
 
 /// Files of the state directory.
 const STATE_FILES: [&str; 6] =
@@ -23,9 +23,29 @@ const STATE_FILES: [&str; 6] =
 const DATA_FILES: [&str; 4] = ["tables", "interest", "world.json", "addresses.json"];
 
 /// Removes everything of one helper.
-pub(crate) fn uninstall(options: &NodeOptions) -> anyhow::Result<()> {
-    logging::start(options.log_level, options.log_file.as_deref())?;
-    let lock = lock::take(&options.state_dir)?;
+pub(crate) fn uninstall(options: &UninstallOptions) -> anyhow::Result<()> {
+    let place = &options.place;
+    logging::start(place.log_level, place.log_file.as_deref())?;
+    remove(options)?;
+    log::info!("uninstalled state_dir={}", place.state_dir.display());
+    if options.then_wait {
+        crate::install::ended().context("wait for SIGTERM")?;
+    }
+    Ok(())
+}
+
+fn remove(options: &UninstallOptions) -> anyhow::Result<()> {
+    let lock = lock::take(&options.place.state_dir)?;
+    let cni = options.cni_conf_dir.as_deref().map(install::remove_entry).transpose()?;
+    remove_state(&options.place)?;
+    if let Some(dir) = &options.cni_bin_dir {
+        install::remove_plugin(dir)?;
+    }
+    drop((cni, lock));
+    Ok(())
+}
+
+fn remove_state(options: &NodeOptions) -> anyhow::Result<()> {
     lock::clear_socket(&options.socket)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start runtime")?;
     let left = runtime.block_on(async {
@@ -35,10 +55,7 @@ pub(crate) fn uninstall(options: &NodeOptions) -> anyhow::Result<()> {
     if !left.is_empty() {
         bail!("residue in the kernel, files are kept: {}", left.join("; "));
     }
-    remove_files(options)?;
-    drop(lock);
-    log::info!("uninstalled state_dir={}", options.state_dir.display());
-    Ok(())
+    remove_files(options)
 }
 
 /// What is left of us in the kernel afterwards.

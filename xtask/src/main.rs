@@ -4,9 +4,11 @@
 //! command says what it is doing before it does it. Leaves out: building a C linker for cargo itself,
 //! without which this program could not have been built (`xtask/bootstrap`).
 
+mod chart;
 mod command;
 mod dist;
 mod documents;
+mod image;
 mod layers;
 mod leftovers;
 mod licences;
@@ -41,6 +43,8 @@ const COMMANDS: &[Command] = &[
     Command { name: "documents", help: "check links, numbers and commands in the documents", run: documents::run },
     Command { name: "leftovers", help: "find what a test left on this machine", run: leftovers::run },
     Command { name: "dist", help: "static plugin and stripped helper, in target/release", run: dist::run },
+    Command { name: "image", help: "container image of both programs and nft, in target/image", run: image::run },
+    Command { name: "chart", help: "write the Helm chart from the manifests in install/kustomize", run: chart::run },
     Command { name: "demo", help: "the main job, live: pods, routers, a server", run: programs::demo },
     Command { name: "bench-quick", help: "cost of ADD against sbr and portmap", run: programs::bench_quick },
     Command { name: "fmt", help: "format the whole workspace", run: format_workspace },

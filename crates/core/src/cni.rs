@@ -8,6 +8,7 @@
 mod conf;
 mod environment;
 mod error;
+pub mod install;
 mod result;
 #[cfg(test)]
 mod tests;

@@ -34,11 +34,14 @@ pub enum Group {
     Etcd,
     /// The programs of a control plane and of a node, and `kubectl`.
     Kubernetes,
+    /// `kustomize` and `helm`.
+    Manifests,
 }
 
 impl Group {
     /// Every group.
-    pub const ALL: [Self; 5] = [Self::Cni, Self::Containerd, Self::Runc, Self::Etcd, Self::Kubernetes];
+    pub const ALL: [Self; 6] =
+        [Self::Cni, Self::Containerd, Self::Runc, Self::Etcd, Self::Kubernetes, Self::Manifests];
 
     /// Folder in `tests/tools`.
     #[must_use]
@@ -49,6 +52,7 @@ impl Group {
             Self::Runc => "runc",
             Self::Etcd => "etcd",
             Self::Kubernetes => "kubernetes",
+            Self::Manifests => "manifests",
         }
     }
 
@@ -57,7 +61,7 @@ impl Group {
         match self {
             Self::Runc if Path::new("/usr/include/seccomp.h").exists() => ("1", Some("-tags=seccomp")),
             Self::Runc => ("1", None),
-            Self::Cni | Self::Containerd | Self::Etcd | Self::Kubernetes => ("0", None),
+            Self::Cni | Self::Containerd | Self::Etcd | Self::Kubernetes | Self::Manifests => ("0", None),
         }
     }
 

@@ -78,8 +78,8 @@ pub struct NetConf {
 /// is reserved).
 const FOREIGN: [&str; 10] =
     ["cniVersion", "type", "capabilities", "prevResult", "args", "ipam", "dns", "ipMasq", "disableCheck", "disableGC"];
-/// Keys of [`RawConf`] that are not reserved.
-const OWN: [&str; 9] = [
+/// Keys of [`RawConf`] that are not reserved, and the mark of the installer.
+const OWN: [&str; 10] = [
     "name",
     "helperSocket",
     "stateDir",
@@ -88,6 +88,7 @@ const OWN: [&str; 9] = [
     "whenHelperDown",
     "logLevel",
     "logFile",
+    "managedBy",
     "routes",
 ];
 

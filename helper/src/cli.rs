@@ -21,6 +21,7 @@ sortie-helper: outbound routes for pods, node daemon and operator commands
 
 usage: sortie-helper run --node NAME --manifests DIR [flags]
        sortie-helper status [--socket PATH] [-o text|json]
+       sortie-helper crds
        sortie-helper uninstall [--state-dir DIR] [--data-dir DIR] [flags]
 
 flags of run (those without * also of uninstall):
@@ -46,6 +47,7 @@ flags of run (those without * also of uninstall):
 pub(crate) enum Command {
     Help,
     Version,
+    Crds,
     Run(RunOptions),
     Status(StatusOptions),
     Uninstall(NodeOptions),
@@ -126,8 +128,8 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
         Some(Short('V') | Long("version")) => return Ok(Command::Version),
         Some(other) => return Err(other.unexpected().into()),
     };
-    if !["run", "status", "uninstall"].contains(&verb.as_str()) {
-        return Err(value("command", format!("{verb} is unknown"), "use run, status or uninstall"));
+    if !["run", "status", "crds", "uninstall"].contains(&verb.as_str()) {
+        return Err(value("command", format!("{verb} is unknown"), "use run, status, crds or uninstall"));
     }
     let mut flags = Flags::default();
     while let Some(argument) = parser.next()? {
@@ -169,6 +171,9 @@ impl Flags {
     }
 
     fn into_command(self, verb: &str) -> Result<Command, UsageError> {
+        if verb == "crds" {
+            return Ok(Command::Crds);
+        }
         let socket = self.socket.clone().unwrap_or_else(|| ids::SOCKET.into());
         if verb == "status" {
             return Ok(Command::Status(StatusOptions { socket, format: self.format.unwrap_or(Format::Text) }));

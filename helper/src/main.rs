@@ -8,6 +8,7 @@ mod catalogue;
 mod cli;
 mod folder;
 mod health;
+mod kubernetes;
 mod lock;
 mod logging;
 mod node;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         Command::Help => print(cli::HELP),
         Command::Version => print(concat!("sortie-helper ", env!("CARGO_PKG_VERSION"), "\n")),
         Command::Run(options) => run::run(&options),
+        Command::Crds => kubernetes::crds::text().and_then(|text| print(&text)),
         Command::Status(options) => status::status(&options).and_then(|text| print(&text)),
         Command::Uninstall(options) => uninstall::uninstall(&options),
     };

@@ -24,6 +24,7 @@ use crate::echo::{Door, Echo};
 use crate::net::{Namespace, Net};
 use crate::process::Process;
 use crate::programs;
+use crate::switch;
 use crate::wait::poll;
 
 /// Where the server listens.
@@ -66,10 +67,8 @@ impl Cluster {
     /// When the kernel refuses something.
     pub fn new(count: usize) -> Result<Self> {
         let net = Net::new()?;
-        let (switch, router, server) = (net.namespace("switch")?, net.namespace("b")?, net.namespace("server")?);
-        switch.ip("link add lan type bridge\nlink add out type bridge\nlink set dev lan up\nlink set dev out up")?;
-        switch.wire("bo", (&router, "node"))?;
-        switch.ip("link set dev bo master out")?;
+        let (switch, router, server) = (switch::new(&net)?, net.namespace("b")?, net.namespace("server")?);
+        switch::plug(&switch, ("bo", "out"), (&router, "node"))?;
         router.wire("server", (&server, "b"))?;
         for namespace in [&router, &server] {
             namespace.sysctl("net/ipv4/ip_forward", "1")?;
@@ -229,8 +228,7 @@ fn node(net: &Net, switch: &Namespace, number: usize) -> Result<ClusterNode> {
     let (namespace, pod) = (net.namespace(&format!("n{number}"))?, net.namespace(&format!("p{number}"))?);
     for (device, bridge) in [("eth0", "lan"), ("eth1", "out")] {
         let port = format!("n{number}{}", &bridge[..1]);
-        switch.wire(&port, (&namespace, device))?;
-        switch.ip(&format!("link set dev {port} master {bridge}"))?;
+        switch::plug(switch, (&port, bridge), (&namespace, device))?;
     }
     for (key, value) in
         [("net/ipv4/ip_forward", "1"), ("net/ipv4/conf/all/rp_filter", "1"), ("net/ipv4/conf/default/rp_filter", "1")]

@@ -4,6 +4,7 @@
 //! process with status 1 and one line that names its cause. Leaves out: decisions (`sortie-core`) and the
 //! kernel (`sortie-kernel`).
 
+mod burst;
 mod catalogue;
 mod cli;
 mod folder;
@@ -17,6 +18,7 @@ mod presence;
 mod run;
 mod runtime_cache;
 mod server;
+mod source;
 mod status;
 mod store;
 mod uninstall;

@@ -47,7 +47,12 @@ fn in_order() -> String {
     category = "sortie",
     status = "PoolStatus",
     doc = "Addresses that Sortie may give to Services of class sortie.dev/vip and answer for, and for whom.",
-    printcolumn(name = "Addresses", type_ = "string", json_path = ".spec.addresses[*]"),
+    printcolumn(
+        name = "Addresses",
+        type_ = "string",
+        description = "The first entry",
+        json_path = ".spec.addresses[0]"
+    ),
     printcolumn(name = "Allocated", type_ = "integer", json_path = ".status.allocated"),
     printcolumn(name = "Free", type_ = "integer", json_path = ".status.free"),
     printcolumn(

@@ -27,8 +27,18 @@ const LINK_LOCAL: &str =
     category = "sortie",
     status = "RouteStatus",
     doc = "Next hops and devices by which selected traffic leaves for one outside network. Refer to it from an EgressPolicy, a Service or a pod annotation.",
-    printcolumn(name = "Gateways", type_ = "string", json_path = ".spec.nextHops[*].gateway"),
-    printcolumn(name = "Devices", type_ = "string", json_path = ".spec.nextHops[*].device"),
+    printcolumn(
+        name = "Gateway",
+        type_ = "string",
+        description = "Of the first next hop",
+        json_path = ".spec.nextHops[0].gateway"
+    ),
+    printcolumn(
+        name = "Device",
+        type_ = "string",
+        description = "Of the first next hop",
+        json_path = ".spec.nextHops[0].device"
+    ),
     printcolumn(name = "Table", type_ = "integer", json_path = ".status.tableId"),
     printcolumn(
         name = "Exits",

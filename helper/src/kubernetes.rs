@@ -65,8 +65,8 @@ pub(crate) struct Api {
 
 impl Api {
     /// Watches from now on, in a thread that ends with this value.
-    pub(crate) fn watch(node: &str, kubeconfig: Option<&Path>) -> anyhow::Result<Self> {
-        let (notices, questions) = watch::start(node, kubeconfig)?;
+    pub(crate) async fn watch(node: &str, kubeconfig: Option<&Path>) -> anyhow::Result<Self> {
+        let (notices, questions) = watch::start(node, kubeconfig).await?;
         Ok(Self {
             notices,
             questions,

@@ -50,7 +50,7 @@ pub(crate) fn run(options: &RunOptions) -> anyhow::Result<()> {
     let _lock = lock::take(&place.state_dir)?;
     lock::clear_socket(&place.socket)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start runtime")?;
-    let outcome = runtime.block_on(async { Daemon::start(options)?.run(Signals::listen()?).await });
+    let outcome = runtime.block_on(async { Daemon::start(options).await?.run(Signals::listen()?).await });
     runtime.shutdown_background();
     outcome
 }
@@ -114,14 +114,14 @@ struct Daemon {
 
 impl Daemon {
     /// Listens first, reads then: nothing that changes in between is missed.
-    fn start(options: &RunOptions) -> anyhow::Result<Self> {
+    async fn start(options: &RunOptions) -> anyhow::Result<Self> {
         let began = Instant::now();
         let place = &options.place;
         let key = options.peer_key_file.as_deref().map(Key::read).transpose()?;
         let store = Store::open(&place.state_dir, &place.data_dir)?;
         let linux = Linux::open(place.numbers, store.saved_values()?)?;
         let events = Events::open(linux.own(), place.numbers)?;
-        let source = Source::open(options)?;
+        let source = Source::open(options).await?;
         let settings = Settings {
             node: options.node.clone(),
             numbers: place.numbers,

@@ -35,11 +35,11 @@ pub(crate) enum Lookup {
 
 impl Source {
     /// Listens from now on. Must be called inside a runtime.
-    pub(crate) fn open(options: &RunOptions) -> anyhow::Result<Self> {
+    pub(crate) async fn open(options: &RunOptions) -> anyhow::Result<Self> {
         Ok(match &options.source {
             SourceOptions::Manifests(folder) => Self::Folder(Manifests::watch(folder)?),
             SourceOptions::Kubernetes { kubeconfig } => {
-                Self::Kubernetes(Api::watch(&options.node, kubeconfig.as_deref())?)
+                Self::Kubernetes(Api::watch(&options.node, kubeconfig.as_deref()).await?)
             }
         })
     }

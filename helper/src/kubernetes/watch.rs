@@ -38,11 +38,11 @@ type Objects = Pin<Box<dyn Stream<Item = Result<Event<DynamicObject>, watcher::E
 type Ends = (UnboundedReceiver<Notice>, UnboundedSender<Question>);
 
 /// Starts to watch for a node. The thread ends with the receiver.
-pub(super) fn start(node: &str, kubeconfig: Option<&Path>) -> anyhow::Result<Ends> {
+pub(super) async fn start(node: &str, kubeconfig: Option<&Path>) -> anyhow::Result<Ends> {
     let (notices, heard) = unbounded_channel();
     let (ask, questions) = unbounded_channel();
+    let config = connect::config(kubeconfig).await?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start runtime")?;
-    let config = runtime.block_on(connect::config(kubeconfig))?;
     let node = node.to_owned();
     let run = move || {
         if let Err(error) = runtime.block_on(watch(config, &node, (notices, questions))) {

@@ -44,7 +44,7 @@ fn an_object_that_becomes_invalid_keeps_its_last_good_state_and_is_named() -> Re
         let plain = scene.network()?.pod(PodSpec::new("plain"))?;
         leaves_by(lab, &plain.namespace, Flow::udp(5060, server4(7000)), "b")?;
         annotate("sortie.dev/route=Not A Name")?;
-        let condition = helper.await_condition(SOON, "Namespace default")?;
+        let condition = helper.await_condition(SOON, "Namespace default: Accepted=False")?;
         ensure!(condition.contains("sortie.dev/route"), "{condition}");
         leaves_by(lab, &plain.namespace, Flow::udp(5061, server4(7000)), "b")?;
         annotate("sortie.dev/route=c")?;

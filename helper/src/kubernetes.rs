@@ -112,8 +112,10 @@ impl Api {
         }
         match timeout(ASK, answered).await {
             Ok(Ok(Ok(Some(document)))) => {
+                let is_refused = document.object.is_err();
                 self.put(document);
-                Lookup::Found
+                // Its own annotations came with the request, and are refused there.
+                if is_refused { Lookup::Absent } else { Lookup::Found }
             }
             Ok(Ok(Ok(None))) => Lookup::Unknown("the Kubernetes API has no such pod".to_owned()),
             Ok(Ok(Err(error))) => Lookup::Unknown(error),
@@ -184,3 +186,6 @@ impl Api {
         self.troubles.iter().map(told).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

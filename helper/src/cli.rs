@@ -26,16 +26,19 @@ const NODE_BITS: u32 = 4;
 pub(crate) const HELP: &str = "\
 sortie-helper: outbound routes for pods, node daemon and operator commands
 
-usage: sortie-helper run --node NAME --manifests DIR [flags]
+usage: sortie-helper run --node NAME (--manifests DIR | --kubernetes [--kubeconfig PATH]) [flags]
        sortie-helper status [--socket PATH] [-o text|json]
        sortie-helper install [--watch | --check] [--cni-conf-dir DIR] [--cni-bin-dir DIR] [--plugin PATH]
                              [--net-conf JSON]   (install --help says more)
+       sortie-helper crds
        sortie-helper uninstall [--state-dir DIR] [--data-dir DIR] [flags]
                                [--cni-conf-dir DIR [--cni-bin-dir DIR]] [--then-wait]
 
 flags of run (those without * also of uninstall):
-  --node NAME            * this node's name, as in its Node manifest
-  --manifests DIR        * folder of manifests (*.yaml, *.yml, *.json)
+  --node NAME            * this node's name, as in its Node object
+  --manifests DIR        * take objects from a folder of manifests (*.yaml, *.yml, *.json)
+  --kubernetes           * take objects from the Kubernetes API
+  --kubeconfig PATH      * how to reach it   [the service account of the pod]
   --state-dir DIR          attachments and numbers, lost at reboot   [/run/sortie]
   --data-dir DIR           what survives a reboot   [/var/lib/sortie; the state dir when that one is given]
   --socket PATH            socket for plugin and status   [/run/sortie/helper.sock]
@@ -65,6 +68,7 @@ flags of uninstall alone:
 pub(crate) enum Command {
     Help,
     Version,
+    Crds,
     Run(RunOptions),
     Status(StatusOptions),
     Install(InstallOptions),
@@ -96,13 +100,20 @@ pub(crate) struct NodeOptions {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RunOptions {
     pub(crate) node: String,
-    pub(crate) manifests: PathBuf,
+    pub(crate) source: SourceOptions,
     pub(crate) cluster_cidrs: Vec<IpNetwork>,
     pub(crate) steering: Steering,
     pub(crate) rules_max: usize,
     pub(crate) peer_port: u16,
     pub(crate) peer_key_file: Option<PathBuf>,
     pub(crate) place: NodeOptions,
+}
+
+/// Where objects come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum SourceOptions {
+    Manifests(PathBuf),
+    Kubernetes { kubeconfig: Option<PathBuf> },
 }
 
 /// Options of `status`.
@@ -133,6 +144,8 @@ pub(crate) enum UsageError {
 struct Flags {
     node: Option<String>,
     manifests: Option<PathBuf>,
+    kubernetes: Option<SourceOptions>,
+    kubeconfig: Option<PathBuf>,
     state_dir: Option<PathBuf>,
     data_dir: Option<PathBuf>,
     socket: Option<PathBuf>,
@@ -162,8 +175,8 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
     if verb == "install" {
         return install::parse(&mut parser);
     }
-    if !["run", "status", "uninstall"].contains(&verb.as_str()) {
-        return Err(value("command", format!("{verb} is unknown"), "use run, status, install or uninstall"));
+    if !["run", "status", "crds", "uninstall"].contains(&verb.as_str()) {
+        return Err(value("command", format!("{verb} is unknown"), "use run, status, crds, install or uninstall"));
     }
     let mut flags = Flags::default();
     while let Some(argument) = parser.next()? {
@@ -171,6 +184,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
             Short('h') | Long("help") => return Ok(Command::Help),
             Long("then-wait") if verb == "uninstall" => flags.then_wait = true,
             Short('o') | Long("output") => flags.format = Some(format(&parser.value()?.string()?)?),
+            Long("kubernetes") => flags.kubernetes = Some(SourceOptions::Kubernetes { kubeconfig: None }),
             Long(name) => {
                 let name = name.to_owned();
                 let text = parser.value()?.string()?;
@@ -187,6 +201,7 @@ impl Flags {
         match name {
             "node" => self.node = Some(text),
             "manifests" => self.manifests = Some(text.into()),
+            "kubeconfig" => self.kubeconfig = Some(text.into()),
             "state-dir" => self.state_dir = Some(text.into()),
             "data-dir" => self.data_dir = Some(text.into()),
             "socket" => self.socket = Some(text.into()),
@@ -213,6 +228,9 @@ impl Flags {
 
     fn into_command(self, verb: &str) -> Result<Command, UsageError> {
         apart(&self.numbers)?;
+        if verb == "crds" {
+            return Ok(Command::Crds);
+        }
         let socket = self.socket.clone().unwrap_or_else(|| ids::SOCKET.into());
         if verb == "status" {
             return Ok(Command::Status(StatusOptions { socket, format: self.format.unwrap_or(Format::Text) }));
@@ -238,10 +256,8 @@ impl Flags {
         let missing = |flag, remedy| value(flag, "is required".to_owned(), remedy);
         let node = self.node.filter(|n| !n.is_empty());
         Ok(Command::Run(RunOptions {
-            node: node.ok_or_else(|| missing("--node", "give the name this node has in its Node manifest"))?,
-            manifests: self.manifests.ok_or_else(|| {
-                missing("--manifests", "give a folder; the Kubernetes API as source comes in a later release")
-            })?,
+            node: node.ok_or_else(|| missing("--node", "give the name this node has in its Node object"))?,
+            source: source(self.manifests, self.kubernetes, self.kubeconfig)?,
             cluster_cidrs: self.cluster_cidrs,
             steering: self.steering,
             rules_max: self.rules_max.unwrap_or(ids::RULES_MAX),
@@ -249,6 +265,22 @@ impl Flags {
             peer_key_file: self.peer_key_file,
             place,
         }))
+    }
+}
+
+/// Exactly one of the two.
+fn source(
+    manifests: Option<PathBuf>,
+    kubernetes: Option<SourceOptions>,
+    kubeconfig: Option<PathBuf>,
+) -> Result<SourceOptions, UsageError> {
+    let refuse = |flag, message: &str, remedy| Err(value(flag, message.to_owned(), remedy));
+    match (manifests, kubernetes, kubeconfig) {
+        (None, Some(_), kubeconfig) => Ok(SourceOptions::Kubernetes { kubeconfig }),
+        (_, _, Some(_)) => refuse("--kubeconfig", "has no meaning without --kubernetes", "add --kubernetes"),
+        (Some(folder), None, None) => Ok(SourceOptions::Manifests(folder)),
+        (Some(_), Some(_), None) => refuse("--manifests", "excludes --kubernetes", "give one of the two"),
+        (None, None, None) => refuse("--manifests", "is required", "give a folder, or --kubernetes for the API"),
     }
 }
 
@@ -399,6 +431,8 @@ mod tests {
     fn run_names_the_flag_that_is_missing() {
         assert!(refusal("run --manifests m").contains("--node"));
         assert!(refusal("run --node n1").contains("--manifests"));
+        assert!(refusal("run --node n1 --manifests m --kubernetes").contains("--kubernetes"));
+        assert!(refusal("run --node n1 --manifests m --kubeconfig k").contains("--kubernetes"));
         assert!(refusal("run --node n1 --manifests m --nod x").contains("--nod"));
         assert!(refusal("walk").contains("walk"));
     }
@@ -411,6 +445,18 @@ mod tests {
         };
         assert!(options.then_wait);
         assert!(refusal("run --then-wait").contains("--then-wait"));
+    }
+
+    #[test]
+    fn the_source_is_a_folder_or_the_api() {
+        let source = |line: &str| match parsed(line) {
+            Ok(Command::Run(options)) => options.source,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(source("run --node n1 --manifests m"), SourceOptions::Manifests("m".into()));
+        assert_eq!(source("run --node n1 --kubernetes"), SourceOptions::Kubernetes { kubeconfig: None });
+        let kubeconfig = Some("k".into());
+        assert_eq!(source("run --kubernetes --kubeconfig k --node n1"), SourceOptions::Kubernetes { kubeconfig });
     }
 
     #[test]

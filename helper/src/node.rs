@@ -13,6 +13,7 @@ mod report;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub(crate) use attach::CODE_AGAIN;
 pub(crate) use reconcile::brief;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,7 +27,7 @@ use sortie_core::candidates::{Answer, Candidates};
 use sortie_core::desired::{Member, PerPodRules, Skeleton, Steering};
 use sortie_core::ids::Numbers;
 use sortie_core::model::{Attachment, DeviceName, ObjectKey, ObjectName, Rejection};
-use sortie_core::selection::PathKey;
+use sortie_core::selection::{PathKey, interest, is_known};
 use sortie_core::state::{ConntrackFilter, NodeState};
 use sortie_core::world::{Device, World};
 use sortie_ipc::{AttachmentKey, Failure, Reply, Request, StoredAttachment};
@@ -240,6 +241,16 @@ impl<P: Platform> Node<P> {
     /// The objects in force.
     pub(crate) fn world(&self) -> &World {
         &self.world
+    }
+
+    /// Whether the pod of the attachment is in the world; one without pod lacks nothing.
+    pub(crate) fn knows(&self, attachment: &Attachment) -> bool {
+        is_known(&self.world, attachment)
+    }
+
+    /// Whether another object than the pod itself may select a pod of the namespace.
+    pub(crate) fn is_of_interest(&self, namespace: &str) -> bool {
+        interest(&self.world).namespaces.contains(namespace)
     }
 
     /// Answers one request.

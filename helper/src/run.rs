@@ -7,7 +7,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use sortie_ipc::Request;
+use sortie_core::model::PodReference;
+use sortie_ipc::{Failure, Reply, Request};
 use sortie_kernel::{Event, Events, Linux};
 use sortie_peer::Key;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -16,12 +17,12 @@ use tokio::time::{Instant, MissedTickBehavior, sleep_until};
 
 use crate::catalogue::Catalogue;
 use crate::cli::RunOptions;
-use crate::folder::Manifests;
 use crate::health::Health;
-use crate::node::{Disposition, Node, NodeError, Settings, chain};
+use crate::node::{CODE_AGAIN, Disposition, Node, NodeError, Settings, chain};
 use crate::ownership::{self, Holdings, Ownership, Plan};
 use crate::presence::Presence;
 use crate::server::{Ask, Server};
+use crate::source::{Lookup, Source};
 use crate::store::Store;
 use crate::{lock, logging, runtime_cache};
 
@@ -54,7 +55,7 @@ pub(crate) fn run(options: &RunOptions) -> anyhow::Result<()> {
         log::warn!("the helper runs with usual priority error={error}");
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start runtime")?;
-    let outcome = runtime.block_on(async { Daemon::start(options)?.run(Signals::listen()?).await });
+    let outcome = runtime.block_on(async { Daemon::start(options).await?.run(Signals::listen()?).await });
     runtime.shutdown_background();
     outcome
 }
@@ -100,7 +101,7 @@ struct Daemon {
     options: RunOptions,
     node: Node<Linux>,
     catalogue: Catalogue,
-    manifests: Manifests,
+    source: Source,
     events: Events,
     health: Health,
     presence: Presence,
@@ -118,14 +119,14 @@ struct Daemon {
 
 impl Daemon {
     /// Listens first, reads then: nothing that changes in between is missed.
-    fn start(options: &RunOptions) -> anyhow::Result<Self> {
+    async fn start(options: &RunOptions) -> anyhow::Result<Self> {
         let began = Instant::now();
         let place = &options.place;
         let key = options.peer_key_file.as_deref().map(Key::read).transpose()?;
         let store = Store::open(&place.state_dir, &place.data_dir)?;
         let linux = Linux::open(place.numbers, store.saved_values()?)?;
         let events = Events::open(linux.own(), place.numbers)?;
-        let manifests = Manifests::watch(&options.manifests)?;
+        let source = Source::open(options).await?;
         let settings = Settings {
             node: options.node.clone(),
             numbers: place.numbers,
@@ -142,7 +143,7 @@ impl Daemon {
             options: options.clone(),
             node,
             catalogue,
-            manifests,
+            source,
             events,
             health,
             presence: Presence::start(),
@@ -160,7 +161,11 @@ impl Daemon {
 
     async fn run(mut self, mut signals: Signals) -> anyhow::Result<()> {
         self.node.learn_devices().await.context("read devices")?;
-        self.read_manifests();
+        tokio::select! {
+            () = signals.next() => return Ok(()),
+            () = self.source.begin(&self.catalogue) => {}
+        }
+        self.read_source();
         self.follow_plan().await?;
         let mut pulse = tokio::time::interval(PULSE);
         pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -172,8 +177,8 @@ impl Daemon {
                 Some(ask) = self.asks.1.recv() => self.answer(ask).await,
                 () = decision(&mut self.ownership) => if self.take_holdings() == Leaving::Done { break },
                 event = self.events.next() => self.notice(event),
-                () = self.manifests.changed() => {
-                    self.read_manifests();
+                () = self.source.changed() => {
+                    self.read_source();
                     self.follow_plan().await?;
                 }
                 () = self.health.changed() => self.take_health(),
@@ -241,7 +246,10 @@ impl Daemon {
 
     async fn answer(&mut self, (request, back): Ask) {
         let changes = matches!(request, Request::Attach(_) | Request::Detach(_) | Request::Gc { .. });
-        let reply = self.node.handle(request).await;
+        let reply = match self.look_up(&request).await {
+            Ok(()) => self.node.handle(request).await,
+            Err(failure) => Reply::Failed(failure),
+        };
         if back.send(reply).is_err() {
             log::debug!("nobody waits for the answer any more");
         }
@@ -255,9 +263,27 @@ impl Daemon {
         self.clock.after_burst();
     }
 
-    fn read_manifests(&mut self) {
-        let files = self.manifests.read();
-        if self.catalogue.update(files) {
+    /// A pod may be faster than the watch. Where others than its own annotations may select it, it does not start
+    /// unseen.
+    async fn look_up(&mut self, request: &Request) -> Result<(), Failure> {
+        let Request::Attach(attachment) = request else { return Ok(()) };
+        let Some(pod) = attachment.pod.as_ref().filter(|_| !self.node.knows(attachment)) else { return Ok(()) };
+        let reason = match self.source.look_up(pod).await {
+            Lookup::Absent => return Ok(()),
+            Lookup::Unknown(reason) => reason,
+            Lookup::Found => {
+                self.read_source();
+                "there is another one of that name".to_owned()
+            }
+        };
+        if self.node.knows(attachment) || !self.node.is_of_interest(&pod.namespace) {
+            return Ok(());
+        }
+        Err(unknown(pod, &reason))
+    }
+
+    fn read_source(&mut self) {
+        if self.source.read(&mut self.catalogue) {
             self.node.set_world(self.catalogue.world(), self.catalogue.refused(), &self.catalogue.kept());
             self.clock.within(Duration::ZERO);
         }
@@ -299,6 +325,17 @@ impl Daemon {
             log::info!("ready node={} socket={socket} milliseconds={took}", self.options.node);
         }
         Ok(())
+    }
+}
+
+fn unknown(pod: &PodReference, reason: &str) -> Failure {
+    Failure {
+        code: CODE_AGAIN,
+        message: "the pod is not known yet".to_owned(),
+        details: format!(
+            "something in namespace {} asks for routes, and pod {} was not found: {reason}",
+            pod.namespace, pod.name
+        ),
     }
 }
 

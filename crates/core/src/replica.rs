@@ -182,6 +182,13 @@ impl Flow {
             && ends.iter().all(|end| end.is_ipv4() == ask.source.is_ipv4())
     }
 
+    /// Whether it cannot be without its node: an inbound connection whose client stands behind the node's own address,
+    /// to which the pod answers.
+    fn is_tied(&self) -> bool {
+        let (source, destination) = (self.original.source, self.original.destination);
+        self.reply.source != destination && self.reply.destination != source
+    }
+
     fn is_echo(&self) -> bool {
         matches!(self.original.protocol, protocol::ICMP | protocol::ICMPV6)
     }

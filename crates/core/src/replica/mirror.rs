@@ -48,7 +48,7 @@ impl Mirror {
         let Some(path) = self.place(tracked.mark) else { return self.lose(&tuple) };
         let node = u16::try_from(self.node.read(tracked.mark)).unwrap_or(0);
         let now = Connection { flow: told(tracked.flow, before.map(|before| before.flow)), path, node };
-        if !now.flow.is_sound() {
+        if !now.flow.is_sound() || now.flow.is_tied() {
             return None;
         }
         if before.is_none() && self.connections.len() >= CONNECTIONS_MAX {

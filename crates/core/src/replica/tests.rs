@@ -140,6 +140,17 @@ fn the_owner_with_the_higher_epoch_counts() {
 }
 
 #[test]
+fn what_an_owner_does_not_tell_about_any_more_stays_as_it_was() {
+    let mut replica = Replica::default();
+    hear(&mut replica, 3, mirror(7, [call(1)]).picture(), NOW);
+    hear(&mut replica, 3, Mirror::new(PATH, NODE).picture(), NOW);
+    hear(&mut replica, 3, vec![Message::Changes(vec![Change::Gone(call(1).original)])], NOW);
+    assert_eq!(ports(replica.take(&sip(0).service, NOW)), [1]);
+    replica.expire(NOW);
+    assert_eq!(replica.take(&sip(0).service, NOW), None);
+}
+
+#[test]
 fn what_no_picture_confirms_is_forgotten() {
     let mut replica = Replica::default();
     hear(&mut replica, 3, mirror(1, [call(1)]).picture(), NOW);
@@ -147,6 +158,29 @@ fn what_no_picture_confirms_is_forgotten() {
     assert_eq!(replica.len(), 1);
     replica.expire(NOW.plus(120_000 + 2 * PICTURE));
     assert!(replica.is_empty());
+}
+
+#[test]
+fn an_owner_without_connections_may_still_tell_of_the_first() {
+    let mut replica = Replica::default();
+    let mut mirror = mirror(1, []);
+    hear(&mut replica, 3, mirror.picture(), NOW);
+    replica.expire(NOW);
+    let first = mirror.see(Tracked { flow: call(1), mark: 0x100 });
+    hear(&mut replica, 3, vec![Message::Changes(first.into_iter().collect())], NOW);
+    assert_eq!(replica.len(), 1);
+}
+
+#[test]
+fn a_client_behind_the_owners_own_address_is_not_told() {
+    let masqueraded = Flow {
+        original: tuple(("203.0.113.9", 4000), ("10.10.0.200", 5060), protocol::UDP),
+        reply: tuple(("10.244.2.7", 5060), ("10.10.0.1", 4711), protocol::UDP),
+        ..call(0)
+    };
+    let direct = Flow { reply: tuple(("10.244.2.7", 5060), ("203.0.113.9", 4000), protocol::UDP), ..masqueraded };
+    assert_eq!(mirror(1, [masqueraded]).picture().len(), 2);
+    assert_eq!(mirror(1, [direct]).picture().len(), 3);
 }
 
 #[test]

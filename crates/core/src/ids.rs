@@ -43,6 +43,8 @@ pub const EXIT_NONE: u8 = 63;
 pub const PACKET_MARK: u32 = 0x0000_003f;
 /// Default bits of the connection mark that hold the path.
 pub const CT_MARK: u32 = 0x000f_ff00;
+/// Default bits of the connection mark that hold the node a flow came from by the tunnel; 0 = this one.
+pub const NODE_MARK: u32 = 0x3ff0_0000;
 
 /// nftables table, family `inet`.
 pub const NFT_TABLE: &str = "sortie";

@@ -26,6 +26,7 @@ fn numbers() -> Vec<(&'static str, String)> {
         ("EXIT_MAIN", ids::EXIT_MAIN.to_string()),
         ("EXIT_NONE", ids::EXIT_NONE.to_string()),
         ("PACKET_MARK", format!("{:#010x}", ids::PACKET_MARK)),
+        ("NODE_MARK", format!("{:#010x}", ids::NODE_MARK)),
         ("CT_MARK", format!("{:#010x}", ids::CT_MARK)),
         ("NFT_TABLE", format!("inet {}", ids::NFT_TABLE)),
         ("METRIC_LAST", ids::METRIC_LAST.to_string()),

@@ -8,7 +8,7 @@ use sortie_core::ids::Mask;
 use sortie_core::model::ObjectName;
 use sortie_core::ownership::Millis;
 use sortie_core::replica::{
-    CHANGES_MAX, Change, Message, Mirror, PICTURE, Paths, Replica, Succession, Tracked, encode,
+    CHANGES_MAX, Change, Connection, Message, Mirror, PICTURE, Paths, Replica, Succession, Tracked, encode,
 };
 use sortie_kernel::blocking::Conntrack;
 use sortie_kernel::tracking::{Notice, Tracking};
@@ -79,7 +79,10 @@ pub(super) async fn run(setup: Setup, mut commands: mpsc::UnboundedReceiver<Comm
                 None => return Ok(()),
             },
             changed = keeper.holdings.changed() => match changed {
-                Ok(()) => keeper.decided(),
+                Ok(()) => {
+                    keeper.stop_telling();
+                    keeper.follow();
+                }
                 Err(_) => return Ok(()),
             },
             follower = followers.recv() => match follower {
@@ -135,7 +138,7 @@ impl Keeper {
         let of_service = paths.iter().filter(|(_, path)| path.service == *service);
         let marks: BTreeMap<&Option<String>, u32> = of_service.map(|(mark, path)| (&path.route, *mark)).collect();
         let succession = Succession { from: inheritance.owner, to: self.node };
-        let entry = |(route, connection): &(Option<String>, sortie_core::replica::Connection)| {
+        let entry = |(route, connection): &(Option<String>, Connection)| {
             Some(connection.rewritten(succession, (*marks.get(route)?, self.marks.1)))
         };
         let entries: Vec<Tracked> = inheritance.connections.iter().filter_map(entry).collect();
@@ -157,16 +160,25 @@ impl Keeper {
         }
     }
 
-    /// From here on nothing is told of what was given up, and the new owners are followed.
-    fn decided(&mut self) {
-        self.stop_telling();
-        self.follow();
-    }
-
+    /// From here on nothing is told of what was given up.
     fn stop_telling(&mut self) {
         let paths = self.held(self.mirror.paths().clone());
         if paths != *self.mirror.paths() {
+            self.keep_own();
             self.begin(paths);
+        }
+    }
+
+    /// An address that is given up may come back before anybody else has it; its entries are deleted meanwhile.
+    fn keep_own(&mut self) {
+        let paths = self.mirror.paths().clone();
+        if self.tracking.is_none() {
+            let tracked = self.listed(&paths);
+            self.mirror.reset(paths, tracked);
+        }
+        let now = self.now();
+        for message in self.mirror.picture() {
+            self.replica.hear(self.node, message, now);
         }
     }
 
@@ -225,15 +237,7 @@ impl Keeper {
 
     /// Reads the table after listening has begun, and lets followers have it.
     fn list(&mut self, paths: Paths) {
-        let values: Vec<u32> = paths.keys().copied().collect();
-        let listed = match &self.tracking {
-            Some(_) => self.table.tracked(&values, self.marks.0.0),
-            None => Ok(Vec::new()),
-        };
-        let tracked = listed.unwrap_or_else(|error| {
-            log::error!("connections cannot be listed error={}", chain(&error));
-            Vec::new()
-        });
+        let tracked = if self.tracking.is_some() { self.listed(&paths) } else { Vec::new() };
         self.mirror.reset(paths, tracked);
         if self.mirror.omitted() > 0 {
             log::warn!("too many connections to replicate omitted={}", self.mirror.omitted());
@@ -241,9 +245,16 @@ impl Keeper {
         let _ = self.updates.send(Update::Anew);
     }
 
+    fn listed(&mut self, paths: &Paths) -> Vec<Tracked> {
+        let values: Vec<u32> = paths.keys().copied().collect();
+        self.table.tracked(&values, self.marks.0.0).unwrap_or_else(|error| {
+            log::error!("connections cannot be listed error={}", chain(&error));
+            Vec::new()
+        })
+    }
+
     fn refresh(&mut self) {
-        let now = self.now();
-        self.replica.expire(now);
+        self.replica.expire(self.now());
         if self.tracking.is_some() {
             self.list(self.mirror.paths().clone());
         }

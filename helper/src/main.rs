@@ -16,6 +16,7 @@ mod logging;
 mod node;
 mod ownership;
 mod presence;
+mod replication;
 mod run;
 mod runtime_cache;
 mod server;

@@ -19,7 +19,9 @@ use sortie_core::ownership::{Config, Identity, Presence};
 use sortie_core::selection::PathKey;
 use sortie_core::steering::Offer;
 use sortie_peer::Key;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::replication::Streams;
 
 pub(crate) use driver::identity;
 pub(crate) use words::Dealings;
@@ -73,6 +75,8 @@ pub(crate) struct Setup {
     pub(crate) key: Key,
     /// Claims and promises, lost at reboot like the kernel's state.
     pub(crate) file: PathBuf,
+    /// Gets the ways to and from the peers.
+    pub(crate) streams: oneshot::Sender<Streams>,
 }
 
 enum Command {
@@ -130,6 +134,11 @@ impl Ownership {
     pub(crate) fn holdings(&mut self) -> Holdings {
         let last = self.holdings.borrow_and_update().clone();
         if self.has_ended() { Holdings { has_left: last.has_left, ..Holdings::default() } } else { last }
+    }
+
+    /// What is decided, for another thread.
+    pub(crate) fn watch(&self) -> watch::Receiver<Holdings> {
+        self.holdings.clone()
     }
 
     /// Waits for a decision, or for the end of the thread.

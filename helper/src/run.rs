@@ -12,7 +12,7 @@ use sortie_ipc::{Failure, Reply, Request};
 use sortie_kernel::{Event, Events, Linux};
 use sortie_peer::Key;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, sleep_until};
 
 use crate::catalogue::Catalogue;
@@ -21,6 +21,7 @@ use crate::health::Health;
 use crate::node::{CODE_AGAIN, Disposition, Node, NodeError, Settings, chain};
 use crate::ownership::{self, Holdings, Ownership, Plan};
 use crate::presence::Presence;
+use crate::replication::{self, Replication};
 use crate::server::{Ask, Server};
 use crate::source::{Lookup, Source};
 use crate::store::Store;
@@ -107,6 +108,7 @@ struct Daemon {
     presence: Presence,
     key: Option<Key>,
     ownership: Option<Ownership>,
+    replication: Option<Replication>,
     planned: Plan,
     /// Number and address under which peers know this node.
     place: Option<(u16, IpAddr)>,
@@ -149,6 +151,7 @@ impl Daemon {
             presence: Presence::start(),
             key,
             ownership: None,
+            replication: None,
             planned: Plan::default(),
             place: None,
             leaving: None,
@@ -220,7 +223,11 @@ impl Daemon {
         let (Some((node, own)), Some(key)) = (place, self.key.clone()) else { return Ok(()) };
         let listen = SocketAddr::new(own, self.options.peer_port);
         let file = self.options.place.state_dir.join("ownership.json");
-        let mut ownership = Ownership::start(ownership::Setup { node, listen, key, file }, plan)?;
+        let (give, streams) = oneshot::channel();
+        let mut ownership = Ownership::start(ownership::Setup { node, listen, key, file, streams: give }, plan)?;
+        let marks = (self.options.place.numbers.ct_mark, self.options.place.numbers.node_mark);
+        let setup = replication::Setup { node, marks, streams, holdings: ownership.watch() };
+        self.replication = Some(Replication::start(setup)?);
         log::info!("deciding with others node={node} listen={listen}");
         // What is in the kernel stays there until it is known whether it may.
         let _ = tokio::time::timeout(FIRST_DECISION, ownership.decided()).await;
@@ -311,6 +318,9 @@ impl Daemon {
             self.health.follow(skeleton, self.node.world());
         }
         self.take_health();
+        if let (true, Some(replication)) = (outcome.is_ok(), &mut self.replication) {
+            replication.play(self.node.part()).await;
+        }
         if outcome.is_ok() {
             let (answers, devices) = self.node.answering();
             self.presence.show(answers, devices);

@@ -22,6 +22,7 @@ pub mod nft;
 pub mod ownership;
 pub mod plan;
 mod reader;
+pub mod replica;
 pub mod selection;
 pub mod state;
 pub mod steering;

@@ -303,7 +303,7 @@ pub struct Verdicts {
 }
 
 /// One end-to-end tuple.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Tuple {
     /// Source address.
     pub source: IpAddr,

@@ -22,6 +22,8 @@ pub mod neighbour;
 mod netlink;
 pub mod netns;
 mod platform;
+#[cfg(feature = "async")]
+pub mod tracking;
 
 pub use error::KernelError;
 #[cfg(feature = "async")]

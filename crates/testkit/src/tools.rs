@@ -40,8 +40,7 @@ pub enum Group {
 
 impl Group {
     /// Every group.
-    pub const ALL: [Self; 6] =
-        [Self::Cni, Self::Containerd, Self::Runc, Self::Etcd, Self::Kubernetes, Self::Manifests];
+    pub const ALL: [Self; 6] = [Self::Cni, Self::Containerd, Self::Runc, Self::Etcd, Self::Kubernetes, Self::Manifests];
 
     /// Folder in `tests/tools`.
     #[must_use]

@@ -11,6 +11,8 @@ use sortie_core::candidates::{Answer, answering};
 use sortie_core::desired::Lane;
 use sortie_core::model::{ObjectName, Reason, Service};
 use sortie_core::ownership::{Config, NodeNumber, Presence};
+use sortie_core::replica::PathName;
+use sortie_core::selection::PathKey;
 use sortie_core::world::NodeFacts;
 use sortie_ipc::AddressStatus;
 use sortie_kernel::Platform;
@@ -18,6 +20,7 @@ use sortie_kernel::Platform;
 use super::peering::Place;
 use super::{Node, NodeError, chain};
 use crate::ownership::{Holdings, Plan, Unit, identity};
+use crate::replication::Part;
 
 impl<P: Platform> Node<P> {
     /// Addresses for the world just taken. What cannot be written is not given: after a restart it might be given to
@@ -78,6 +81,22 @@ impl<P: Platform> Node<P> {
     pub(crate) fn claims(&self) -> BTreeMap<ObjectName, u64> {
         let programmed = |(service, _): &(&ObjectName, &u64)| self.owned.contains(*service);
         self.holdings.held.iter().filter(programmed).map(|(service, epoch)| (service.clone(), *epoch)).collect()
+    }
+
+    /// What connections are told of and kept for.
+    pub(crate) fn part(&self) -> Part {
+        let claims = self.claims();
+        let name = |(path, number): (&PathKey, &u16)| {
+            let service = path.service()?.clone();
+            let epoch = *claims.get(&service)?;
+            let name = PathName { service, route: path.route().map(str::to_owned), epoch };
+            Some((self.settings.numbers.ct_mark.place(u32::from(*number)), name))
+        };
+        let shared = self.with_addresses().filter(|service| self.is_shared(service));
+        Part {
+            owned: self.allocation.paths.iter().filter_map(name).collect(),
+            services: shared.map(|service| service.name.clone()).collect(),
+        }
     }
 
     /// Reads the devices, before the first reconcile does.

@@ -13,11 +13,12 @@ use sortie_core::ownership::{Action, Identity, Input, Machine, Message, Millis, 
 use sortie_kernel::announce::{Prober, link_addresses};
 use sortie_kernel::blocking::Elements;
 use sortie_peer::{PeerEvent, Peers, Tuning};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::words::{Dealings, Heard, Published};
 use super::{Command, Holdings, Plan, Setup, probes};
+use crate::replication::Streams;
 use crate::store;
 
 /// Changes of the table that one run can make before its versions reach those of a run a millisecond later.
@@ -48,6 +49,8 @@ pub(super) struct Driver {
     owners: Owners,
     saved: Saved,
     file: PathBuf,
+    /// Gets the ways to and from the peers, once.
+    streams: Option<oneshot::Sender<Streams>>,
     is_leaving: bool,
     heard_daemon: Instant,
     /// Whether the daemon has not been heard for too long.
@@ -92,6 +95,7 @@ impl Driver {
             owners: Owners::Unsettled,
             saved: Saved { incarnation, table: before.table },
             file: setup.file,
+            streams: Some(setup.streams),
             is_leaving: false,
             heard_daemon: Instant::now(),
             is_orphan: false,
@@ -123,6 +127,8 @@ impl Driver {
     }
 
     async fn begin(&mut self) -> anyhow::Result<()> {
+        let streams = Streams { followers: self.peers.followers().await?, follow: self.peers.follow() };
+        let _ = self.streams.take().map(|wanted| wanted.send(streams));
         let plan = std::mem::take(&mut self.plan);
         self.configure(plan).await?;
         let left = u64::try_from(self.lease.lease_left()?.as_millis()).unwrap_or(0);

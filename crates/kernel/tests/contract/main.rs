@@ -9,6 +9,7 @@ mod conntrack;
 mod events;
 mod nft;
 mod probes;
+mod replication;
 mod routing;
 mod suite;
 mod support;

@@ -82,9 +82,9 @@ impl Cluster {
             })?;
             api.join().map_err(|_| anyhow!("the start of the API server panicked"))?
         })?;
+        api.kubectl()?.apply(&objects(&nodes))?;
         let controllers = controllers::start(&api, &site.api, &folder)?;
         let mut cluster = Self { nodes, proxy: setup.proxy, _controllers: controllers, api, site, _host: host };
-        cluster.kubectl()?.apply(&objects(&cluster.nodes))?;
         let (api, proxy) = (&cluster.api, cluster.proxy);
         each(&mut cluster.nodes, |node| node.join(api, proxy))?;
         cluster.await_ready()?;

@@ -32,13 +32,16 @@ while :; do sleep 1000000 & wait $!; done";
 const DISK: [(&str, &str); 4] = [("lib", "/var/lib"), ("log", "/var/log"), ("opt", "/opt"), ("cni", "/etc/cni")];
 /// How long a boot may take.
 const BOOT: Duration = Duration::from_secs(20);
+/// How long the end of everything may take.
+const END: Duration = Duration::from_secs(20);
 
 /// A machine that runs.
 #[derive(Debug)]
 pub(super) struct Machine {
     /// The node's network with everything of the machine.
     pub(super) inside: Namespace,
-    first: Process,
+    // Taken at its end.
+    first: Option<Process>,
 }
 
 impl Machine {
@@ -61,13 +64,27 @@ impl Machine {
         })?;
         let ready = format!("/proc/{}/root/run/ready", first.id());
         until(BOOT, "a machine", || Path::new(&ready).exists()).with_context(|| first.log())?;
-        Ok(Self { inside: network.with_mounts(Mounts::of(first.id())?), first })
+        Ok(Self { inside: network.with_mounts(Mounts::of(first.id())?), first: Some(first) })
     }
 
     /// Ends every process. Who started one waits for it before the value is dropped: the first process stays until then.
     pub(super) fn cut(&self) {
         // It may be gone.
-        let _ = self.first.signal(Signal::SIGKILL);
+        let _ = self.first.as_ref().map(|first| first.signal(Signal::SIGKILL));
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.cut();
+        let Some(mut first) = self.first.take() else { return };
+        if first.wait(END).is_err() {
+            eprintln!(
+                "a program that was started in a machine from outside is not waited for; its first process stays"
+            );
+            // It ends when the program is waited for; waiting here could be for ever.
+            std::mem::forget(first);
+        }
     }
 }
 

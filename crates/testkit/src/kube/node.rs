@@ -66,7 +66,8 @@ impl Node {
         &self.disk
     }
 
-    /// Its network, mounts and process ids, to run programs there.
+    /// Its network, mounts and process ids, to run programs there. Captures and probes, which need threads, take
+    /// [`Node::network`]. A program that is started there beside the test is to be waited for before the power is cut.
     ///
     /// # Errors
     /// When its power is off.

@@ -203,7 +203,9 @@ impl Skeleton {
             let way = |s: &Self| {
                 let lanes = &s.exits.get(path.route()?)?.lanes;
                 let main = Family::ALL.map(|family| lanes.get(&family) == Some(&Lane::Main));
-                Some((s.remote.contains_key(path), main))
+                let leaves_here =
+                    path.service().map_or(!s.remote.contains_key(path), |service| s.owned.contains(service));
+                Some((leaves_here, main))
             };
             matches!((way(self), way(before)), (Some(now), Some(then)) if now != then)
         };

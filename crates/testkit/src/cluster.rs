@@ -46,7 +46,8 @@ pub struct Cluster {
     pub switch: Namespace,
     /// The router `b`.
     pub router: Namespace,
-    _server: Namespace,
+    /// The server.
+    pub server: Namespace,
     _echo: Echo,
     net: Net,
 }
@@ -88,7 +89,7 @@ impl Cluster {
         let nodes = (1..=count).map(|number| node(&net, &switch, (number, count))).collect::<Result<Vec<_>>>()?;
         let door = |at| Door { label: "b".to_owned(), device: None, at };
         let echo = Echo::start(&server, &[door(SERVER.into()), door(SERVER6.into())])?;
-        let cluster = Self { nodes, switch, router, _server: server, _echo: echo, net };
+        let cluster = Self { nodes, switch, router, server, _echo: echo, net };
         cluster.key(&[7; 32])?;
         Ok(cluster)
     }

@@ -18,6 +18,7 @@ use sortie_core::model::{DeviceName, ObjectName};
 use sortie_core::ownership::{Config, Identity, Presence};
 use sortie_core::selection::PathKey;
 use sortie_core::steering::Offer;
+use sortie_kernel::Own;
 use sortie_peer::Key;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -73,6 +74,8 @@ pub(crate) struct Setup {
     /// This node's address, as peers know it, and the cluster's port.
     pub(crate) listen: SocketAddr,
     pub(crate) key: Key,
+    /// By whom changes of the kernel are the helper's.
+    pub(crate) own: Own,
     /// Claims and promises, lost at reboot like the kernel's state.
     pub(crate) file: PathBuf,
     /// Gets the ways to and from the peers.

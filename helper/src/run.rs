@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use sortie_core::model::PodReference;
 use sortie_ipc::{Failure, Reply, Request};
-use sortie_kernel::{Event, Events, Linux};
+use sortie_kernel::{Event, Events, Linux, Own};
 use sortie_peer::Key;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
@@ -103,6 +103,8 @@ struct Daemon {
     node: Node<Linux>,
     catalogue: Catalogue,
     source: Source,
+    /// By whom changes of the kernel are ours.
+    own: Own,
     events: Events,
     health: Health,
     presence: Presence,
@@ -127,7 +129,8 @@ impl Daemon {
         let key = options.peer_key_file.as_deref().map(Key::read).transpose()?;
         let store = Store::open(&place.state_dir, &place.data_dir)?;
         let linux = Linux::open(place.numbers, store.saved_values()?)?;
-        let events = Events::open(linux.own(), place.numbers)?;
+        let own = linux.own();
+        let events = Events::open(own.clone(), place.numbers)?;
         let source = Source::open(options).await?;
         let settings = Settings {
             node: options.node.clone(),
@@ -146,6 +149,7 @@ impl Daemon {
             node,
             catalogue,
             source,
+            own,
             events,
             health,
             presence: Presence::start(),
@@ -224,7 +228,8 @@ impl Daemon {
         let listen = SocketAddr::new(own, self.options.peer_port);
         let file = self.options.place.state_dir.join("ownership.json");
         let (give, streams) = oneshot::channel();
-        let mut ownership = Ownership::start(ownership::Setup { node, listen, key, file, streams: give }, plan)?;
+        let mut ownership =
+            Ownership::start(ownership::Setup { node, listen, key, own: self.own.clone(), file, streams: give }, plan)?;
         let marks = (self.options.place.numbers.ct_mark, self.options.place.numbers.node_mark);
         let setup = replication::Setup { node, marks, streams, holdings: ownership.watch() };
         self.replication = Some(Replication::start(setup)?);

@@ -203,9 +203,7 @@ impl Skeleton {
             let way = |s: &Self| {
                 let lanes = &s.exits.get(path.route()?)?.lanes;
                 let main = Family::ALL.map(|family| lanes.get(&family) == Some(&Lane::Main));
-                let leaves_here =
-                    path.service().map_or(!s.remote.contains_key(path), |service| s.owned.contains(service));
-                Some((leaves_here, main))
+                Some((s.leaves_here(path), main))
             };
             matches!((way(self), way(before)), (Some(now), Some(then)) if now != then)
         };
@@ -216,16 +214,16 @@ impl Skeleton {
     /// What other nodes may send here.
     #[must_use]
     pub fn offer(&self) -> Offer {
-        let is_open = |route: &str| {
-            self.exits.get(route).is_some_and(|exit| exit.lanes.values().any(|lane| matches!(lane, Lane::Open(_))))
-        };
-        let leaves_here = |path: &PathKey| match path {
-            PathKey::Route { route, .. } => is_open(route),
+        let paths = self.allocation.paths.iter().filter(|(path, _)| self.leaves_here(path));
+        paths.map(|(path, number)| (path.clone(), *number)).collect()
+    }
+
+    fn leaves_here(&self, path: &PathKey) -> bool {
+        match path {
+            PathKey::Route { route, .. } => self.exits.get(route).is_some_and(Exit::is_open),
             PathKey::Address { service, .. } => self.owned.contains(service),
             PathKey::Closed => false,
-        };
-        let paths = self.allocation.paths.iter().filter(|(path, _)| leaves_here(path));
-        paths.map(|(path, number)| (path.clone(), *number)).collect()
+        }
     }
 
     fn main_rules(&self) -> impl Iterator<Item = Rule> {

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use sortie_core::address::give;
 use sortie_core::candidates::{Answer, answering};
-use sortie_core::desired::Lane;
+use sortie_core::desired::Exit;
 use sortie_core::model::{ObjectName, Reason, Service};
 use sortie_core::ownership::{Config, NodeNumber, Presence};
 use sortie_core::replica::PathName;
@@ -152,7 +152,7 @@ impl<P: Platform> Node<P> {
     fn has_way(&self, service: &Service) -> bool {
         let Some(skeleton) = &self.skeleton else { return true };
         let mut exits = self.candidates.routes(&service.name).filter_map(|route| skeleton.exits.get(route));
-        exits.all(|exit| exit.lanes.values().any(|lane| matches!(lane, Lane::Open(_))))
+        exits.all(Exit::is_open)
     }
 
     fn with_addresses(&self) -> impl Iterator<Item = &Service> {

@@ -86,7 +86,7 @@ impl Driver {
             machine: Machine::new(node, version.max(before.table.version.saturating_add(1)), clock()?),
             peers,
             events,
-            lease: Elements::open()?,
+            lease: Elements::open_as(&setup.own)?,
             probes: JoinSet::new(),
             prober: Arc::default(),
             plan,

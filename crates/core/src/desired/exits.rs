@@ -202,6 +202,12 @@ impl HopState {
 }
 
 impl Exit {
+    /// Whether traffic of some family leaves by it.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.lanes.values().any(|lane| matches!(lane, Lane::Open(_)))
+    }
+
     /// Conditions `Accepted` and `NextHopsReachable` of the route on this node.
     pub(super) fn conditions(&self) -> Vec<Condition> {
         let name = ObjectName { namespace: String::new(), name: self.route.clone() };
@@ -211,7 +217,7 @@ impl Exit {
     }
 
     fn reachability(&self) -> (bool, Reason, String) {
-        if self.lanes.values().any(|lane| matches!(lane, Lane::Open(_))) {
+        if self.is_open() {
             let broken = self.broken();
             let message = if broken.is_empty() { "every next hop is usable".to_owned() } else { broken.join("; ") };
             return (true, Reason::Accepted, message);

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::chains::{Marks, Ways, keyword, map_name, named};
-use super::exits::{Exit, Lane, everything, exit_rule, fence};
+use super::exits::{Exit, everything, exit_rule, fence};
 use super::{Inputs, Peering, empty_map};
 use crate::ids::{
     EXIT_ADDRESS, EXIT_NONE, EXIT_TUNNEL, FRAME_SOURCE, METRIC_LAST, Numbers, PRIORITY_RETURN, PRIORITY_TUNNEL_EXIT,
@@ -55,9 +55,7 @@ pub(super) fn remote(inputs: &Inputs<'_>, exits: &BTreeMap<String, Exit>) -> BTr
     let Some(peering) = inputs.peering else { return BTreeMap::new() };
     let leaves_here = |path: &PathKey| match path {
         PathKey::Address { service, .. } => inputs.owned.contains(service),
-        PathKey::Route { route, .. } => {
-            exits.get(route).is_none_or(|exit| exit.lanes.values().any(|lane| matches!(lane, Lane::Open(_))))
-        }
+        PathKey::Route { route, .. } => exits.get(route).is_none_or(Exit::is_open),
         PathKey::Closed => true,
     };
     let away = inputs.allocation.paths.keys().filter(|path| !leaves_here(path));

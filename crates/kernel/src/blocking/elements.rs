@@ -59,6 +59,17 @@ impl Elements {
         Ok(Self { connection: Connection::netfilter()? })
     }
 
+    /// The same, with changes that [`crate::Events`] does not report.
+    ///
+    /// # Errors
+    /// As [`Elements::open`].
+    #[cfg(feature = "async")]
+    pub fn open_as(own: &crate::Own) -> Result<Self, KernelError> {
+        let elements = Self::open()?;
+        own.add_socket(elements.port());
+        Ok(elements)
+    }
+
     /// Removes, then adds, in one transaction: readers see either all of it or nothing. Removing and adding
     /// one key replaces its value.
     ///

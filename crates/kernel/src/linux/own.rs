@@ -27,6 +27,11 @@ impl Own {
         Self(Arc::new(Mutex::new(ports)))
     }
 
+    /// A socket whose changes are ours, too.
+    pub(crate) fn add_socket(&self, port: u32) {
+        self.lock().sockets.insert(port);
+    }
+
     /// A child that will commit through a socket of its own, whose port is its process id
     /// (`netlink_autobind` in the kernel).
     pub(crate) fn add_child(&self, process: u32) {

@@ -1,10 +1,14 @@
 //! Notifications.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sortie_core::ids::{self, Numbers};
 use sortie_core::model::Family;
-use sortie_core::state::{ConntrackFilter, NftChange, NftKey, RouteKind, Step, TableFamily};
+use sortie_core::state::{
+    ConntrackFilter, NftChange, NftKey, NftMap, NftMapKind, NftTable, RouteKind, Step, TableFamily,
+};
+use sortie_kernel::blocking::Elements;
 use sortie_kernel::{Event, Events, Linux, Platform as _};
 use tokio::time::timeout;
 
@@ -80,6 +84,24 @@ fn our_own_changes_are_not_reported() {
             apply(&mut linux, &undo).await;
         }
         assert_eq!(until_marker(&mut events).await, []);
+    });
+}
+
+#[test]
+fn a_renewed_permission_is_no_change_by_others() {
+    in_namespace(async |node| {
+        let mut linux = node.linux();
+        let maps = [("lease".to_owned(), NftMap { kind: NftMapKind::Lease, elements: BTreeMap::new() })].into();
+        apply(&mut linux, &[Step::Nft(NftChange::Replace(NftTable { maps, ..NftTable::default() }))]).await;
+        let mut events = open(&linux);
+        let mut elements = Elements::open_as(&linux.own()).unwrap();
+        for _ in 0..20 {
+            elements.renew_lease(Duration::from_millis(300)).unwrap();
+        }
+        assert_eq!(until_marker(&mut events).await, []);
+        let mut foreign = Elements::open().unwrap();
+        foreign.renew_lease(Duration::from_millis(300)).unwrap();
+        assert_eq!(until_marker(&mut events).await, [Event::Nft]);
     });
 }
 

@@ -1,8 +1,8 @@
-//! The last good state of every object in the manifest folder.
+//! The last good state of every object of the manifest folder, or of the Kubernetes API.
 //!
 //! Guarantees: an edit that is refused changes nothing but the list of refusals; a file that cannot be read
-//! as YAML keeps every object it held; an object that is gone from a readable file is gone. Leaves out:
-//! reading the folder.
+//! as YAML keeps every object it held; an object that is gone from a readable file, or from the API, is gone.
+//! Leaves out: reading the folder, and watching the API.
 
 use std::collections::BTreeMap;
 
@@ -13,6 +13,18 @@ use sortie_core::world::World;
 
 /// What a file of the folder holds: its text, or why it could not be read.
 pub(crate) type Files = BTreeMap<String, Result<String, String>>;
+
+/// What the Kubernetes API holds.
+#[derive(Debug)]
+pub(crate) struct Holding<'a> {
+    /// Its objects; `None` while not all of them are known.
+    pub(crate) objects: Option<&'a BTreeMap<ObjectKey, Document>>,
+    /// What is the matter with it.
+    pub(crate) troubles: Vec<Rejection>,
+}
+
+/// Where objects of the API are, in place of a file.
+const API: &str = "kubernetes";
 
 /// One object in force, as it is kept over a restart.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +67,22 @@ impl Catalogue {
             Ok(files) => self.collect(&files),
             Err(error) => Collector { held: self.held.clone(), refused: vec![unreadable("folder", &error)] },
         };
+        self.take(next)
+    }
+
+    /// Takes in the API as it is now; whether anything is different. While not all objects are known,
+    /// everything stays that was.
+    pub(crate) fn update_from_api(&mut self, holding: Holding<'_>) -> bool {
+        let mut next = Collector::default();
+        match holding.objects {
+            Some(objects) => next.read(API, objects.values(), &self.held),
+            None => next.held = self.held.clone(),
+        }
+        next.refused.extend(holding.troubles);
+        self.take(next)
+    }
+
+    fn take(&mut self, next: Collector) -> bool {
         let changed = next.held != self.held || next.refused != self.refused || !self.updated;
         (self.held, self.refused, self.updated) = (next.held, next.refused, true);
         changed
@@ -71,7 +99,7 @@ impl Catalogue {
         let mut next = Collector::default();
         for (name, text) in files {
             match (text, self.parsed.get(name)) {
-                (Ok(_), Some((_, documents))) => next.read(name, documents, &self.held),
+                (Ok(_), Some((_, documents))) => next.read(name, documents.iter(), &self.held),
                 (Err(error), _) => next.unreadable(name, error, &self.held),
                 (Ok(_), None) => {}
             }
@@ -82,6 +110,11 @@ impl Catalogue {
     /// The world that the accepted objects make.
     pub(crate) fn world(&self) -> World {
         World::of(self.held.values().map(|(_, object)| object.clone()))
+    }
+
+    /// Whether nothing is known, not even from before.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.held.is_empty()
     }
 
     /// What is refused at present.
@@ -99,8 +132,8 @@ struct Collector {
 }
 
 impl Collector {
-    fn read(&mut self, file: &str, documents: &[Document], before: &Held) {
-        for document in documents {
+    fn read<'a>(&mut self, file: &str, documents: impl Iterator<Item = &'a Document> + Clone, before: &Held) {
+        for document in documents.clone() {
             match (&document.object, &document.key) {
                 (Ok(object), Some(key)) => self.hold(file, key, object),
                 (Ok(_), None) => {}
@@ -113,7 +146,7 @@ impl Collector {
                 }
             }
         }
-        if documents.iter().any(|d| d.key.is_none() && d.object.is_err()) {
+        if documents.into_iter().any(|d| d.key.is_none() && d.object.is_err()) {
             self.keep_all(file, before);
         }
     }

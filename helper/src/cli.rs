@@ -21,20 +21,26 @@ pub(crate) use uninstall::{Afterwards, UninstallOptions};
 /// Fewest bits of the two marks: 64 exits, 4096 paths.
 const MARK_BITS: (u32, u32) = (6, 12);
 
+/// Fewest bits for a node's number.
+const NODE_BITS: u32 = 4;
+
 /// Text of `--help`.
 pub(crate) const HELP: &str = "\
 sortie-helper: outbound routes for pods, node daemon and operator commands
 
-usage: sortie-helper run --node NAME --manifests DIR [flags]
+usage: sortie-helper run --node NAME (--manifests DIR | --kubernetes [--kubeconfig PATH]) [flags]
        sortie-helper status [--socket PATH] [-o text|json]
        sortie-helper install [--watch | --check] [--cni-conf-dir DIR] [--cni-bin-dir DIR] [--plugin PATH]
                              [--net-conf JSON]   (install --help says more)
+       sortie-helper crds
        sortie-helper uninstall [--state-dir DIR] [--data-dir DIR] [flags]
                                [--cni-conf-dir DIR [--cni-bin-dir DIR]] [--then-wait]
 
 flags of run (those without * also of uninstall):
-  --node NAME            * this node's name, as in its Node manifest
-  --manifests DIR        * folder of manifests (*.yaml, *.yml, *.json)
+  --node NAME            * this node's name, as in its Node object
+  --manifests DIR        * take objects from a folder of manifests (*.yaml, *.yml, *.json)
+  --kubernetes           * take objects from the Kubernetes API
+  --kubeconfig PATH      * how to reach it   [the service account of the pod]
   --state-dir DIR          attachments and numbers, lost at reboot   [/run/sortie]
   --data-dir DIR           what survives a reboot   [/var/lib/sortie; the state dir when that one is given]
   --socket PATH            socket for plugin and status   [/run/sortie/helper.sock]
@@ -44,6 +50,10 @@ flags of run (those without * also of uninstall):
   --table-range A-B        tables for routes   [10000-10999]
   --packet-mark MASK       bits of the packet mark for exits, at least 6   [0x3f]
   --ct-mark MASK           bits of the connection mark for paths, at least 12   [0x000fff00]
+  --return-mark MASK       one more bit of the packet mark, for answers to pods of other nodes   [0x40]
+  --node-mark MASK         bits of the connection mark for the number of a pod's node, at least 4   [0x3ff00000]
+  --vni N                  identifier of the tunnel between nodes, 1 to 16777215   [7342]
+  --tunnel-port N          UDP port of the tunnel   [4797]
   --peer-port N          * UDP and TCP port of the helpers among each other   [7343]
   --peer-key-file PATH   * secret of the helpers, at least 32 bytes; needed where several nodes could own an address
   --log-level LEVEL        error | warn | info | debug   [info]
@@ -60,6 +70,7 @@ flags of uninstall alone:
 pub(crate) enum Command {
     Help,
     Version,
+    Crds,
     Run(RunOptions),
     Status(StatusOptions),
     Install(InstallOptions),
@@ -82,13 +93,20 @@ pub(crate) struct NodeOptions {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RunOptions {
     pub(crate) node: String,
-    pub(crate) manifests: PathBuf,
+    pub(crate) source: SourceOptions,
     pub(crate) cluster_cidrs: Vec<IpNetwork>,
     pub(crate) steering: Steering,
     pub(crate) rules_max: usize,
     pub(crate) peer_port: u16,
     pub(crate) peer_key_file: Option<PathBuf>,
     pub(crate) place: NodeOptions,
+}
+
+/// Where objects come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum SourceOptions {
+    Manifests(PathBuf),
+    Kubernetes { kubeconfig: Option<PathBuf> },
 }
 
 /// Options of `status`.
@@ -119,6 +137,8 @@ pub(crate) enum UsageError {
 struct Flags {
     node: Option<String>,
     manifests: Option<PathBuf>,
+    kubernetes: Option<SourceOptions>,
+    kubeconfig: Option<PathBuf>,
     state_dir: Option<PathBuf>,
     data_dir: Option<PathBuf>,
     socket: Option<PathBuf>,
@@ -148,8 +168,8 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
     if verb == "install" {
         return install::parse(&mut parser);
     }
-    if !["run", "status", "uninstall"].contains(&verb.as_str()) {
-        return Err(value("command", format!("{verb} is unknown"), "use run, status, install or uninstall"));
+    if !["run", "status", "crds", "uninstall"].contains(&verb.as_str()) {
+        return Err(value("command", format!("{verb} is unknown"), "use run, status, crds, install or uninstall"));
     }
     let mut flags = Flags::default();
     while let Some(argument) = parser.next()? {
@@ -157,6 +177,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
             Short('h') | Long("help") => return Ok(Command::Help),
             Long("then-wait") if verb == "uninstall" => flags.afterwards = Afterwards::Wait,
             Short('o') | Long("output") => flags.format = Some(format(&parser.value()?.string()?)?),
+            Long("kubernetes") => flags.kubernetes = Some(SourceOptions::Kubernetes { kubeconfig: None }),
             Long(name) => {
                 let name = name.to_owned();
                 let text = parser.value()?.string()?;
@@ -173,6 +194,7 @@ impl Flags {
         match name {
             "node" => self.node = Some(text),
             "manifests" => self.manifests = Some(text.into()),
+            "kubeconfig" => self.kubeconfig = Some(text.into()),
             "state-dir" => self.state_dir = Some(text.into()),
             "data-dir" => self.data_dir = Some(text.into()),
             "socket" => self.socket = Some(text.into()),
@@ -184,6 +206,10 @@ impl Flags {
             "table-range" => self.numbers.tables = tables(&text)?,
             "packet-mark" => self.numbers.packet_mark = mask("--packet-mark", &text, MARK_BITS.0)?,
             "ct-mark" => self.numbers.ct_mark = mask("--ct-mark", &text, MARK_BITS.1)?,
+            "return-mark" => self.numbers.return_mark = bit("--return-mark", &text)?,
+            "node-mark" => self.numbers.node_mark = mask("--node-mark", &text, NODE_BITS)?,
+            "vni" => self.numbers.vni = vni(&text)?,
+            "tunnel-port" => self.numbers.tunnel_port = number("--tunnel-port", &text)?,
             "log-level" => self.log_level = Some(level(&text)?),
             "log-file" => self.log_file = Some(text.into()),
             "cni-conf-dir" => self.cni_conf_dir = Some(text.into()),
@@ -194,6 +220,10 @@ impl Flags {
     }
 
     fn into_command(self, verb: &str) -> Result<Command, UsageError> {
+        apart(&self.numbers)?;
+        if verb == "crds" {
+            return Ok(Command::Crds);
+        }
         let socket = self.socket.clone().unwrap_or_else(|| ids::SOCKET.into());
         if verb == "status" {
             return Ok(Command::Status(StatusOptions { socket, format: self.format.unwrap_or(Format::Text) }));
@@ -213,10 +243,8 @@ impl Flags {
         let missing = |flag, remedy| value(flag, "is required".to_owned(), remedy);
         let node = self.node.filter(|n| !n.is_empty());
         Ok(Command::Run(RunOptions {
-            node: node.ok_or_else(|| missing("--node", "give the name this node has in its Node manifest"))?,
-            manifests: self.manifests.ok_or_else(|| {
-                missing("--manifests", "give a folder; the Kubernetes API as source comes in a later release")
-            })?,
+            node: node.ok_or_else(|| missing("--node", "give the name this node has in its Node object"))?,
+            source: source(self.manifests, self.kubernetes, self.kubeconfig)?,
             cluster_cidrs: self.cluster_cidrs,
             steering: self.steering,
             rules_max: self.rules_max.unwrap_or(ids::RULES_MAX),
@@ -224,6 +252,22 @@ impl Flags {
             peer_key_file: self.peer_key_file,
             place,
         }))
+    }
+}
+
+/// Exactly one of the two.
+fn source(
+    manifests: Option<PathBuf>,
+    kubernetes: Option<SourceOptions>,
+    kubeconfig: Option<PathBuf>,
+) -> Result<SourceOptions, UsageError> {
+    let refuse = |flag, message: &str, remedy| Err(value(flag, message.to_owned(), remedy));
+    match (manifests, kubernetes, kubeconfig) {
+        (None, Some(_), kubeconfig) => Ok(SourceOptions::Kubernetes { kubeconfig }),
+        (_, _, Some(_)) => refuse("--kubeconfig", "has no meaning without --kubernetes", "add --kubernetes"),
+        (Some(folder), None, None) => Ok(SourceOptions::Manifests(folder)),
+        (Some(_), Some(_), None) => refuse("--manifests", "excludes --kubernetes", "give one of the two"),
+        (None, None, None) => refuse("--manifests", "is required", "give a folder, or --kubernetes for the API"),
     }
 }
 
@@ -298,6 +342,34 @@ fn mask(flag: &'static str, text: &str, bits: u32) -> Result<Mask, UsageError> {
     Ok(Mask(mask))
 }
 
+fn bit(flag: &'static str, text: &str) -> Result<Mask, UsageError> {
+    let mask = mask(flag, text, 1)?;
+    if mask.0.count_ones() == 1 {
+        return Ok(mask);
+    }
+    Err(value(flag, format!("{text} is more than one bit"), "choose one bit that no other program on the node uses"))
+}
+
+fn vni(text: &str) -> Result<u32, UsageError> {
+    let vni: u32 = number("--vni", text)?;
+    if (1..1 << 24).contains(&vni) {
+        return Ok(vni);
+    }
+    Err(value("--vni", format!("{vni} is out of range"), "choose 1 to 16777215, the same on all nodes"))
+}
+
+/// No bit has two meanings.
+fn apart(numbers: &Numbers) -> Result<(), UsageError> {
+    let remedy = "choose bits that do not overlap";
+    if numbers.packet_mark.0 & numbers.return_mark.0 != 0 {
+        return Err(value("--return-mark", "holds a bit of --packet-mark".to_owned(), remedy));
+    }
+    if numbers.ct_mark.0 & numbers.node_mark.0 != 0 {
+        return Err(value("--node-mark", "holds a bit of --ct-mark".to_owned(), remedy));
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -330,13 +402,24 @@ mod tests {
         assert!(refusal("uninstall --packet-mark 0x1f00").contains("--packet-mark"));
         assert!(refusal("uninstall --packet-mark 0x3f10").contains("in a row"));
         assert!(refusal("uninstall --ct-mark 0x3f").contains("12 or more"));
-        assert!(parsed("uninstall --packet-mark 0xff000000 --ct-mark 0xffffffff").is_ok());
+        assert!(parsed("uninstall --packet-mark 0xff000000 --ct-mark 0x000fffff").is_ok());
+    }
+
+    #[test]
+    fn no_bit_has_two_meanings() {
+        assert!(refusal("uninstall --packet-mark 0x7f").contains("--return-mark"));
+        assert!(refusal("uninstall --return-mark 0xc0").contains("more than one bit"));
+        assert!(refusal("uninstall --ct-mark 0xffffffff").contains("--node-mark"));
+        assert!(parsed("uninstall --packet-mark 0x7f --return-mark 0x80").is_ok());
+        assert!(refusal("uninstall --vni 0").contains("--vni"));
     }
 
     #[test]
     fn run_names_the_flag_that_is_missing() {
         assert!(refusal("run --manifests m").contains("--node"));
         assert!(refusal("run --node n1").contains("--manifests"));
+        assert!(refusal("run --node n1 --manifests m --kubernetes").contains("--kubernetes"));
+        assert!(refusal("run --node n1 --manifests m --kubeconfig k").contains("--kubernetes"));
         assert!(refusal("run --node n1 --manifests m --nod x").contains("--nod"));
         assert!(refusal("walk").contains("walk"));
     }
@@ -349,6 +432,18 @@ mod tests {
         };
         assert_eq!(options.afterwards, Afterwards::Wait);
         assert!(refusal("run --then-wait").contains("--then-wait"));
+    }
+
+    #[test]
+    fn the_source_is_a_folder_or_the_api() {
+        let source = |line: &str| match parsed(line) {
+            Ok(Command::Run(options)) => options.source,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(source("run --node n1 --manifests m"), SourceOptions::Manifests("m".into()));
+        assert_eq!(source("run --node n1 --kubernetes"), SourceOptions::Kubernetes { kubeconfig: None });
+        let kubeconfig = Some("k".into());
+        assert_eq!(source("run --kubernetes --kubeconfig k --node n1"), SourceOptions::Kubernetes { kubeconfig });
     }
 
     #[test]

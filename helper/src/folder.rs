@@ -15,16 +15,13 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, sleep_until};
 
+use crate::burst::Burst;
 use crate::catalogue::Files;
 
 /// Endings of manifests.
 const ENDINGS: [&str; 3] = [".yaml", ".yml", ".json"];
 /// Largest manifest read, in bytes.
 const FILE_MAX: u64 = 4 << 20;
-/// A burst of changes is over after this time without one.
-const QUIET: Duration = Duration::from_millis(20);
-/// A burst is read in between when it lasts this long.
-const LONGEST: Duration = Duration::from_millis(200);
 /// Without any notice the folder is read this often.
 const RESCAN: Duration = Duration::from_secs(30);
 /// How long to wait for a folder that was replaced.
@@ -63,14 +60,8 @@ fn read_file(path: &Path) -> io::Result<String> {
 pub(crate) struct Manifests {
     folder: PathBuf,
     noticed: UnboundedReceiver<()>,
-    burst: Option<Burst>,
+    burst: Burst,
     rescan: Instant,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Burst {
-    began: Instant,
-    latest: Instant,
 }
 
 impl Manifests {
@@ -80,23 +71,19 @@ impl Manifests {
         let (changed, noticed) = unbounded_channel();
         let watched = folder.to_owned();
         thread::Builder::new().name("manifests".to_owned()).spawn(move || listen(&watched, first, &changed))?;
-        Ok(Self { folder: folder.to_owned(), noticed, burst: None, rescan: Instant::now() + RESCAN })
+        Ok(Self { folder: folder.to_owned(), noticed, burst: Burst::default(), rescan: Instant::now() + RESCAN })
     }
 
     /// Waits until the folder should be read: a burst is over, or too long, or nothing happened for long.
     /// Dropping the future loses nothing.
     pub(crate) async fn changed(&mut self) {
         loop {
-            let due = self.burst.map_or(self.rescan, |b| (b.latest + QUIET).min(b.began + LONGEST));
             tokio::select! {
-                Some(()) = self.noticed.recv() => {
-                    let latest = Instant::now();
-                    self.burst = Some(Burst { began: self.burst.map_or(latest, |b| b.began), latest });
-                }
-                () = sleep_until(due) => break,
+                Some(()) = self.noticed.recv() => self.burst.goes_on(),
+                () = sleep_until(self.burst.due().unwrap_or(self.rescan)) => break,
             }
         }
-        self.burst = None;
+        self.burst.ends();
         self.rescan = Instant::now() + RESCAN;
     }
 

@@ -4,19 +4,23 @@
 //! process with status 1 and one line that names its cause. Leaves out: decisions (`sortie-core`) and the
 //! kernel (`sortie-kernel`).
 
+mod burst;
 mod catalogue;
 mod cli;
 mod folder;
 mod health;
 mod install;
+mod kubernetes;
 mod lock;
 mod logging;
 mod node;
 mod ownership;
 mod presence;
+mod replication;
 mod run;
 mod runtime_cache;
 mod server;
+mod source;
 mod status;
 mod store;
 mod uninstall;
@@ -38,6 +42,7 @@ fn main() -> ExitCode {
         Command::Help => print(cli::HELP),
         Command::Version => print(concat!("sortie-helper ", env!("CARGO_PKG_VERSION"), "\n")),
         Command::Run(options) => run::run(&options),
+        Command::Crds => kubernetes::crds::text().and_then(|text| print(&text)),
         Command::Status(options) => status::status(&options).and_then(|text| print(&text)),
         Command::InstallHelp => print(cli::INSTALL_HELP),
         Command::Install(options) => match install::install(&options) {

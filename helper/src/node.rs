@@ -6,12 +6,14 @@
 mod addresses;
 mod attach;
 mod check;
+mod peering;
 mod reconcile;
 mod recover;
 mod report;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub(crate) use attach::CODE_AGAIN;
 pub(crate) use reconcile::brief;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,11 +23,11 @@ use std::path::PathBuf;
 use ipnetwork::IpNetwork;
 use sortie_core::address::Given;
 use sortie_core::allocation::Allocation;
-use sortie_core::candidates::Answer;
+use sortie_core::candidates::{Answer, Candidates};
 use sortie_core::desired::{Member, PerPodRules, Skeleton, Steering};
 use sortie_core::ids::Numbers;
 use sortie_core::model::{Attachment, DeviceName, ObjectKey, ObjectName, Rejection};
-use sortie_core::selection::PathKey;
+use sortie_core::selection::{PathKey, interest, is_known};
 use sortie_core::state::{ConntrackFilter, NodeState};
 use sortie_core::world::{Device, World};
 use sortie_ipc::{AttachmentKey, Failure, Reply, Request, StoredAttachment};
@@ -93,6 +95,8 @@ pub(crate) struct Node<P> {
     platform: P,
     store: Store,
     world: World,
+    /// Who may own what in this world.
+    candidates: Candidates,
     refused: Vec<Rejection>,
     allocation: Allocation,
     unnumbered: Vec<(ObjectKey, Rejection)>,
@@ -103,8 +107,12 @@ pub(crate) struct Node<P> {
     owned: BTreeSet<ObjectName>,
     /// Who owns what several nodes could own.
     holdings: Holdings,
+    /// Paths with addresses that only pods of this node ask for.
+    wanted: BTreeSet<PathKey>,
     /// Paths of an attachment that is about to come.
     announced: Vec<PathKey>,
+    /// Whether this kernel can send by another node; `None` = not asked yet.
+    carrier: Option<Result<(), String>>,
     answering: BTreeSet<Answer>,
     devices: BTreeMap<DeviceName, Device>,
     /// Whether the kernel may hold paths whose numbers are not known any more.
@@ -152,6 +160,7 @@ impl<P: Platform> Node<P> {
             platform,
             store,
             world: World::default(),
+            candidates: Candidates::default(),
             refused: Vec::new(),
             allocation,
             unnumbered: Vec::new(),
@@ -159,7 +168,9 @@ impl<P: Platform> Node<P> {
             ungiven: Vec::new(),
             owned: BTreeSet::new(),
             holdings: Holdings::default(),
+            wanted: BTreeSet::new(),
             announced: Vec::new(),
+            carrier: None,
             answering: BTreeSet::new(),
             devices: BTreeMap::new(),
             numbers,
@@ -193,6 +204,7 @@ impl<P: Platform> Node<P> {
         self.world = world;
         self.refused = refused.to_vec();
         self.give_addresses();
+        self.candidates = Candidates::of(&self.world);
     }
 
     /// Next hops that do not answer, as the last reconcile took them.
@@ -229,6 +241,16 @@ impl<P: Platform> Node<P> {
     /// The objects in force.
     pub(crate) fn world(&self) -> &World {
         &self.world
+    }
+
+    /// Whether the pod of the attachment is in the world; one without pod lacks nothing.
+    pub(crate) fn knows(&self, attachment: &Attachment) -> bool {
+        is_known(&self.world, attachment)
+    }
+
+    /// Whether another object than the pod itself may select a pod of the namespace.
+    pub(crate) fn is_of_interest(&self, namespace: &str) -> bool {
+        interest(&self.world).namespaces.contains(namespace)
     }
 
     /// Answers one request.

@@ -6,18 +6,25 @@
 
 mod driver;
 mod probes;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use sortie_core::model::{DeviceName, ObjectName};
 use sortie_core::ownership::{Config, Identity, Presence};
+use sortie_core::selection::PathKey;
+use sortie_core::steering::Offer;
 use sortie_peer::Key;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::replication::Streams;
 
 pub(crate) use driver::identity;
+pub(crate) use words::Dealings;
 
 /// What this node could own beside others, and who they are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,6 +57,10 @@ pub(crate) struct Holdings {
     pub(crate) held: BTreeMap<ObjectName, u64>,
     /// Owners that are known, by node number.
     pub(crate) owners: BTreeMap<ObjectName, u16>,
+    /// What the live peers offer, by node number.
+    pub(crate) offers: BTreeMap<u16, Arc<Offer>>,
+    /// Paths that pods of other nodes need.
+    pub(crate) wanted: BTreeSet<PathKey>,
     /// Services whose address a stranger answers for.
     pub(crate) conflicts: BTreeSet<ObjectName>,
     /// Everything was handed over.
@@ -64,11 +75,13 @@ pub(crate) struct Setup {
     pub(crate) key: Key,
     /// Claims and promises, lost at reboot like the kernel's state.
     pub(crate) file: PathBuf,
+    /// Gets the ways to and from the peers.
+    pub(crate) streams: oneshot::Sender<Streams>,
 }
 
 enum Command {
     Plan(Plan),
-    Programmed(BTreeMap<ObjectName, u64>),
+    Programmed(BTreeMap<ObjectName, u64>, Dealings),
     Alive,
     Leave,
 }
@@ -102,9 +115,9 @@ impl Ownership {
         self.send(Command::Plan(plan));
     }
 
-    /// The kernel carries out these claims.
-    pub(crate) fn programmed(&self, claims: BTreeMap<ObjectName, u64>) {
-        self.send(Command::Programmed(claims));
+    /// The kernel carries out these claims, and does this for other nodes.
+    pub(crate) fn programmed(&self, claims: BTreeMap<ObjectName, u64>, dealings: Dealings) {
+        self.send(Command::Programmed(claims, dealings));
     }
 
     /// The daemon, which programs and answers, is at work; without this for some seconds nothing is owned.
@@ -121,6 +134,11 @@ impl Ownership {
     pub(crate) fn holdings(&mut self) -> Holdings {
         let last = self.holdings.borrow_and_update().clone();
         if self.has_ended() { Holdings { has_left: last.has_left, ..Holdings::default() } } else { last }
+    }
+
+    /// What is decided, for another thread.
+    pub(crate) fn watch(&self) -> watch::Receiver<Holdings> {
+        self.holdings.clone()
     }
 
     /// Waits for a decision, or for the end of the thread.

@@ -7,21 +7,23 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use sortie_ipc::Request;
+use sortie_core::model::PodReference;
+use sortie_ipc::{Failure, Reply, Request};
 use sortie_kernel::{Event, Events, Linux};
 use sortie_peer::Key;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, sleep_until};
 
 use crate::catalogue::Catalogue;
 use crate::cli::RunOptions;
-use crate::folder::Manifests;
 use crate::health::Health;
-use crate::node::{Disposition, Node, NodeError, Settings, chain};
+use crate::node::{CODE_AGAIN, Disposition, Node, NodeError, Settings, chain};
 use crate::ownership::{self, Holdings, Ownership, Plan};
 use crate::presence::Presence;
+use crate::replication::{self, Replication};
 use crate::server::{Ask, Server};
+use crate::source::{Lookup, Source};
 use crate::store::Store;
 use crate::{lock, logging, runtime_cache};
 
@@ -39,6 +41,8 @@ const HANDOVER: Duration = Duration::from_millis(1500);
 const FIRST_DECISION: Duration = Duration::from_secs(2);
 /// Time between two signs of life to the thread that decides about ownership.
 const PULSE: Duration = Duration::from_secs(1);
+/// Scheduling priority (`nice(2)`): on a busy node the permission to send must be renewed in time.
+const NICE: i32 = -10;
 /// Requests that may wait.
 const QUEUE: usize = 64;
 
@@ -48,8 +52,11 @@ pub(crate) fn run(options: &RunOptions) -> anyhow::Result<()> {
     logging::start(place.log_level, place.log_file.as_deref())?;
     let _lock = lock::take(&place.state_dir)?;
     lock::clear_socket(&place.socket)?;
+    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+        log::warn!("the helper runs with usual priority error={error}");
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start runtime")?;
-    let outcome = runtime.block_on(async { Daemon::start(options)?.run(Signals::listen()?).await });
+    let outcome = runtime.block_on(async { Daemon::start(options).await?.run(Signals::listen()?).await });
     runtime.shutdown_background();
     outcome
 }
@@ -95,12 +102,13 @@ struct Daemon {
     options: RunOptions,
     node: Node<Linux>,
     catalogue: Catalogue,
-    manifests: Manifests,
+    source: Source,
     events: Events,
     health: Health,
     presence: Presence,
     key: Option<Key>,
     ownership: Option<Ownership>,
+    replication: Option<Replication>,
     planned: Plan,
     /// Number and address under which peers know this node.
     place: Option<(u16, IpAddr)>,
@@ -113,14 +121,14 @@ struct Daemon {
 
 impl Daemon {
     /// Listens first, reads then: nothing that changes in between is missed.
-    fn start(options: &RunOptions) -> anyhow::Result<Self> {
+    async fn start(options: &RunOptions) -> anyhow::Result<Self> {
         let began = Instant::now();
         let place = &options.place;
         let key = options.peer_key_file.as_deref().map(Key::read).transpose()?;
         let store = Store::open(&place.state_dir, &place.data_dir)?;
         let linux = Linux::open(place.numbers, store.saved_values()?)?;
         let events = Events::open(linux.own(), place.numbers)?;
-        let manifests = Manifests::watch(&options.manifests)?;
+        let source = Source::open(options).await?;
         let settings = Settings {
             node: options.node.clone(),
             numbers: place.numbers,
@@ -137,12 +145,13 @@ impl Daemon {
             options: options.clone(),
             node,
             catalogue,
-            manifests,
+            source,
             events,
             health,
             presence: Presence::start(),
             key,
             ownership: None,
+            replication: None,
             planned: Plan::default(),
             place: None,
             leaving: None,
@@ -155,7 +164,11 @@ impl Daemon {
 
     async fn run(mut self, mut signals: Signals) -> anyhow::Result<()> {
         self.node.learn_devices().await.context("read devices")?;
-        self.read_manifests();
+        tokio::select! {
+            () = signals.next() => return Ok(()),
+            () = self.source.begin(&self.catalogue) => {}
+        }
+        self.read_source();
         self.follow_plan().await?;
         let mut pulse = tokio::time::interval(PULSE);
         pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -167,8 +180,8 @@ impl Daemon {
                 Some(ask) = self.asks.1.recv() => self.answer(ask).await,
                 () = decision(&mut self.ownership) => if self.take_holdings() == Leaving::Done { break },
                 event = self.events.next() => self.notice(event),
-                () = self.manifests.changed() => {
-                    self.read_manifests();
+                () = self.source.changed() => {
+                    self.read_source();
                     self.follow_plan().await?;
                 }
                 () = self.health.changed() => self.take_health(),
@@ -191,7 +204,7 @@ impl Daemon {
     /// Starts to decide with others when there is something to decide, and tells what changed.
     async fn follow_plan(&mut self) -> anyhow::Result<()> {
         let (plan, place) = match (self.node.ownership_plan(), &self.ownership) {
-            (Ok(Some((me, own, plan))), _) => (plan, Some((me, own))),
+            (Some((me, own, plan)), _) => (plan, Some((me, own))),
             (_, Some(_)) => (Plan::default(), self.place),
             _ => return Ok(()),
         };
@@ -210,7 +223,11 @@ impl Daemon {
         let (Some((node, own)), Some(key)) = (place, self.key.clone()) else { return Ok(()) };
         let listen = SocketAddr::new(own, self.options.peer_port);
         let file = self.options.place.state_dir.join("ownership.json");
-        let mut ownership = Ownership::start(ownership::Setup { node, listen, key, file }, plan)?;
+        let (give, streams) = oneshot::channel();
+        let mut ownership = Ownership::start(ownership::Setup { node, listen, key, file, streams: give }, plan)?;
+        let marks = (self.options.place.numbers.ct_mark, self.options.place.numbers.node_mark);
+        let setup = replication::Setup { node, marks, streams, holdings: ownership.watch() };
+        self.replication = Some(Replication::start(setup)?);
         log::info!("deciding with others node={node} listen={listen}");
         // What is in the kernel stays there until it is known whether it may.
         let _ = tokio::time::timeout(FIRST_DECISION, ownership.decided()).await;
@@ -236,7 +253,10 @@ impl Daemon {
 
     async fn answer(&mut self, (request, back): Ask) {
         let changes = matches!(request, Request::Attach(_) | Request::Detach(_) | Request::Gc { .. });
-        let reply = self.node.handle(request).await;
+        let reply = match self.look_up(&request).await {
+            Ok(()) => self.node.handle(request).await,
+            Err(failure) => Reply::Failed(failure),
+        };
         if back.send(reply).is_err() {
             log::debug!("nobody waits for the answer any more");
         }
@@ -250,9 +270,27 @@ impl Daemon {
         self.clock.after_burst();
     }
 
-    fn read_manifests(&mut self) {
-        let files = self.manifests.read();
-        if self.catalogue.update(files) {
+    /// A pod may be faster than the watch. Where others than its own annotations may select it, it does not start
+    /// unseen.
+    async fn look_up(&mut self, request: &Request) -> Result<(), Failure> {
+        let Request::Attach(attachment) = request else { return Ok(()) };
+        let Some(pod) = attachment.pod.as_ref().filter(|_| !self.node.knows(attachment)) else { return Ok(()) };
+        let reason = match self.source.look_up(pod).await {
+            Lookup::Absent => return Ok(()),
+            Lookup::Unknown(reason) => reason,
+            Lookup::Found => {
+                self.read_source();
+                "there is another one of that name".to_owned()
+            }
+        };
+        if self.node.knows(attachment) || !self.node.is_of_interest(&pod.namespace) {
+            return Ok(());
+        }
+        Err(unknown(pod, &reason))
+    }
+
+    fn read_source(&mut self) {
+        if self.source.read(&mut self.catalogue) {
             self.node.set_world(self.catalogue.world(), self.catalogue.refused(), &self.catalogue.kept());
             self.clock.within(Duration::ZERO);
         }
@@ -280,11 +318,14 @@ impl Daemon {
             self.health.follow(skeleton, self.node.world());
         }
         self.take_health();
+        if let (true, Some(replication)) = (outcome.is_ok(), &mut self.replication) {
+            replication.play(self.node.part()).await;
+        }
         if outcome.is_ok() {
             let (answers, devices) = self.node.answering();
             self.presence.show(answers, devices);
             if let Some(ownership) = &self.ownership {
-                ownership.programmed(self.node.claims());
+                ownership.programmed(self.node.claims(), self.node.dealings());
             }
             self.follow_plan().await?;
         }
@@ -294,6 +335,17 @@ impl Daemon {
             log::info!("ready node={} socket={socket} milliseconds={took}", self.options.node);
         }
         Ok(())
+    }
+}
+
+fn unknown(pod: &PodReference, reason: &str) -> Failure {
+    Failure {
+        code: CODE_AGAIN,
+        message: "the pod is not known yet".to_owned(),
+        details: format!(
+            "something in namespace {} asks for routes, and pod {} was not found: {reason}",
+            pod.namespace, pod.name
+        ),
     }
 }
 

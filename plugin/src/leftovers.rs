@@ -10,7 +10,7 @@ use std::io::{self, ErrorKind};
 use std::net::IpAddr;
 use std::path::Path;
 
-use sortie_core::state::{ConntrackFilter, NftElement, NftKey, NftValue, Rule};
+use sortie_core::state::{ConntrackFilter, NftElement, NftKey, NftValue, Rule, TableFamily};
 use sortie_ipc::{AttachmentKey, StoredAttachment};
 use sortie_kernel::KernelError;
 use sortie_kernel::blocking::{Conntrack, Elements, Rules};
@@ -115,7 +115,7 @@ fn remove_elements(addresses: &[IpAddr]) -> Result<(), KernelError> {
     };
     let elements: Vec<NftElement> =
         addresses.iter().flat_map(|address| maps(address).map(|map| element(map, address))).collect();
-    Elements::open()?.apply(&elements, &[])
+    Elements::open()?.apply(TableFamily::Inet, &elements, &[])
 }
 
 fn remove_connections(addresses: &[IpAddr]) -> Result<(), KernelError> {

@@ -3,6 +3,7 @@
 //! Guarantees: a test that fails says what the node looked like. Leaves out: the topology and the guards, which are
 //! `sortie_testkit`'s.
 
+pub mod api;
 pub mod expect;
 pub mod scene;
 

@@ -17,7 +17,8 @@ use crate::command::Tool;
 use crate::{COMMANDS, progress};
 
 /// Where the rules are shown, and where they are recorded.
-const RULES: [&str; 2] = ["docs/datapath.md", "crates/core/testdata/small-node.nft"];
+const SHOWN: &str = "docs/datapath.md";
+const RECORDED: [&str; 2] = ["crates/core/testdata/small-node.nft", "crates/core/testdata/node-beside-others.nft"];
 /// Where every number is listed.
 const NUMBERS: &str = "docs/configuration.md";
 
@@ -43,8 +44,9 @@ pub(crate) fn run(root: &Path, _: &[String]) -> Result<()> {
     found.extend(
         claimed().into_iter().filter(|number| !mentions(&listed, number)).map(|n| format!("{NUMBERS}: lacks {n}")),
     );
-    let [shown, recorded] = [read(&root.join(RULES[0]))?, read(&root.join(RULES[1]))?];
-    found.extend(rules::unknown_rules(&shown, &recorded).iter().map(|rule| format!("{}: no rule {rule}", RULES[0])));
+    let recorded = RECORDED.iter().map(|file| read(&root.join(file))).collect::<Result<String>>()?;
+    let shown = read(&root.join(SHOWN))?;
+    found.extend(rules::unknown_rules(&shown, &recorded).iter().map(|rule| format!("{SHOWN}: no rule {rule}")));
     for line in &found {
         progress::line(&format!("  {line}"));
     }
@@ -74,10 +76,11 @@ fn claimed() -> Vec<String> {
 /// Numbers in the range of our rules that no rule of ours has.
 fn foreign_priorities(text: &str) -> Vec<u32> {
     let (first, last) = ids::PRIORITY_RANGE;
-    let ours = [ids::PRIORITY_MAIN, ids::PRIORITY_POD_EXIT, ids::PRIORITY_POD_NONE, ids::PRIORITY_EXIT];
+    let per_pod = [ids::PRIORITY_MAIN, ids::PRIORITY_POD_EXIT, ids::PRIORITY_POD_NONE];
+    let by_mark = [ids::PRIORITY_TUNNEL_EXIT, ids::PRIORITY_RETURN, ids::PRIORITY_EXIT];
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '.' && c != '_');
     let numbers = words.filter_map(|word| word.trim_end_matches('.').parse::<u32>().ok());
-    numbers.filter(|number| (first..=last).contains(number) && !ours.contains(number)).collect()
+    numbers.filter(|number| (first..=last).contains(number) && ![per_pod, by_mark].concat().contains(number)).collect()
 }
 
 /// Whether `text` holds `word` as a whole.

@@ -33,11 +33,16 @@ const INPUT_OUTPUT: &[&str] =
 const RUNTIMES: &[&str] =
     &["tokio", "mio", "async-*", "nix", "rustix", "netlink-*", "rtnetlink", "tempfile", "kube", "kube-*"];
 
+/// What only the helper may need.
+const KUBERNETES: &[&str] = &["kube", "kube-*", "k8s-openapi"];
+
 /// Crates never linked into a member, by name or by prefix with a final `*`.
 const NEVER_LINKED: &[(&str, &[&str])] = &[
     ("sortie-core", INPUT_OUTPUT),
     ("sortie-ipc", RUNTIMES),
-    ("sortie-kernel", &["kube", "kube-*", "k8s-openapi"]),
+    ("sortie-kernel", KUBERNETES),
+    ("sortie-peer", KUBERNETES),
+    ("sortie-tests", KUBERNETES),
     ("sortie", &["tokio", "tokio-*", "mio", "rtnetlink", "netlink-proto", "kube", "kube-*", "k8s-openapi"]),
 ];
 
@@ -47,6 +52,9 @@ const NEVER_SAID: &[(&str, &[&str])] = &[
     ("helper/src/folder", &["sortie_kernel", "netlink"]),
     ("helper/src/catalogue.rs", &["sortie_kernel", "netlink"]),
     ("helper/src/catalogue", &["sortie_kernel", "netlink"]),
+    ("helper/src/kubernetes.rs", &["sortie_kernel", "netlink"]),
+    ("helper/src/kubernetes", &["sortie_kernel", "netlink"]),
+    ("helper/src/catalogue", &["kube::"]),
     ("crates/kernel/src", &["kube::", "k8s_openapi"]),
     ("tests", &["sortie_core", "sortie_kernel"]),
 ];

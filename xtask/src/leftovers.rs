@@ -1,6 +1,6 @@
 //! What a test left on this machine.
 //!
-//! Guarantees: a namespace, a process, a mount or a folder that carries the tests' prefix is named. Leaves out:
+//! Guarantees: a namespace, a control group, a process, a mount or a folder that carries the tests' prefix is named. Leaves out:
 //! whose it is: run it when no test runs.
 
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 
 use crate::progress;
 
-/// Prefix of every namespace a test creates.
+/// Prefix of every namespace and control group a test creates.
 const NAMESPACE: &str = "so-";
 /// Prefix of every temporary folder a test creates.
 const FOLDER: &str = "sortie-";
@@ -17,6 +17,9 @@ const FOLDER: &str = "sortie-";
 /// `leftovers`.
 pub(crate) fn run(_: &Path, _: &[String]) -> Result<()> {
     let mut found = named(Path::new("/run/netns"), NAMESPACE, "namespace");
+    for hierarchy in children(Path::new("/sys/fs/cgroup")) {
+        found.extend(named(&hierarchy, NAMESPACE, "control group"));
+    }
     found.extend(named(&std::env::temp_dir(), FOLDER, "folder"));
     found.extend(mounts(&std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default()));
     found.extend(processes());

@@ -35,7 +35,7 @@ struct Command {
 const COMMANDS: &[Command] = &[
     Command { name: "setup", help: "install what building and testing need", run: setup::run },
     Command { name: "build", help: "debug binaries of the plugin, the helper and the demo", run: programs::debug },
-    Command { name: "tools", help: "build the CNI and container programs the tests drive", run: programs::tools },
+    Command { name: "tools", help: "build the programs of other projects the tests drive", run: programs::tools },
     Command { name: "test", help: "everything the continuous integration checks", run: suite::run },
     Command { name: "fuzz", help: "fuzz every target for a minute (or SECONDS)", run: suite::fuzz },
     Command { name: "check-layers", help: "find dependencies that point the wrong way", run: layers::run },

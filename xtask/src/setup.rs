@@ -36,6 +36,8 @@ const PACKAGES: &[(&str, Sign)] = &[
     ("conntrack", Sign::Program("conntrack")),
     // portmap and the reference bridge plugin
     ("iptables", Sign::Program("iptables")),
+    // kubelet, and the machines it runs on
+    ("mount", Sign::Program("mount")),
     ("procps", Sign::Program("sysctl")),
     ("tcpdump", Sign::Program("tcpdump")),
 ];

@@ -3,7 +3,7 @@
 //! Guarantees: `apply` does to a [`NodeState`] what [`crate::state::Step`] promises to do to a kernel.
 //! Leaves out: connection tracking, which no state holds.
 
-use crate::state::{NftChange, NftEdit, NftElement, NftTable, NodeState, Route, Step};
+use crate::state::{NftChange, NftEdit, NftElement, NftTable, NodeState, Route, Step, TableFamily};
 
 /// Applies one step.
 pub fn apply(state: &mut NodeState, step: &Step) {
@@ -14,11 +14,22 @@ pub fn apply(state: &mut NodeState, step: &Step) {
         Step::RemoveRoute(route) => drop(state.routes.remove(route)),
         Step::EnsureRule(rule) => drop(state.rules.insert(rule.clone())),
         Step::RemoveRule(rule) => drop(state.rules.remove(rule)),
-        Step::Nft(NftChange::Replace(table)) => state.nft = Some(table.clone()),
-        Step::Nft(NftChange::Delete) => state.nft = None,
-        Step::Nft(NftChange::Edit(edit)) => edit_table(state.nft.get_or_insert_default(), edit),
-        Step::Elements { remove, add } => change_elements(state.nft.get_or_insert_default(), remove, add),
+        Step::EnsureTunnel(tunnel) => state.tunnel = Some(tunnel.clone()),
+        Step::RemoveTunnel => state.tunnel = None,
+        Step::Nft(NftChange::Replace(table)) => *slot(state, table.family) = Some(table.clone()),
+        Step::Nft(NftChange::Delete(family)) => *slot(state, *family) = None,
+        Step::Nft(NftChange::Edit(edit)) => edit_table(slot(state, edit.family).get_or_insert_default(), edit),
+        Step::Elements { family, remove, add } => {
+            change_elements(slot(state, *family).get_or_insert_default(), remove, add);
+        }
         Step::PurgeConntrack(_) => {}
+    }
+}
+
+fn slot(state: &mut NodeState, family: TableFamily) -> &mut Option<NftTable> {
+    match family {
+        TableFamily::Inet => &mut state.nft,
+        TableFamily::Netdev => &mut state.frames,
     }
 }
 

@@ -11,6 +11,7 @@ mod chains;
 mod exits;
 mod members;
 mod probes;
+mod tunnel;
 mod vips;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,8 +25,9 @@ pub use members::Member;
 use crate::allocation::Allocation;
 use crate::ids::{EXIT_MAIN, Numbers, PRIORITY_MAIN, TABLE_MAIN};
 use crate::model::{DeviceName, Family, ObjectName};
-use crate::selection::Condition;
+use crate::selection::{Condition, PathKey};
 use crate::state::{ConntrackFilter, NftElement, NftMap, NftMapKind, NftTable, NodeState, Rule, Verdicts};
+use crate::steering::{Offer, Peers, Remote};
 use crate::world::{NodeFacts, World};
 
 /// Whether per-pod rules exist in addition to marks.
@@ -57,8 +59,23 @@ pub struct Inputs<'a> {
     pub cluster_cidrs: &'a [IpNetwork],
     /// Services whose addresses this node owns now.
     pub owned: &'a BTreeSet<ObjectName>,
+    /// The other nodes, if packets may leave by them.
+    pub peering: Option<&'a Peering>,
     /// Those of them that other nodes could own, too: sending with their addresses needs the lease.
     pub leased: &'a BTreeSet<ObjectName>,
+}
+
+/// The other nodes of the cluster, and what leaves by them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peering {
+    /// This node's number.
+    pub number: u16,
+    /// This node's address among them.
+    pub local: IpAddr,
+    /// The others.
+    pub peers: Peers,
+    /// Exits of this node's last state.
+    pub before: BTreeMap<PathKey, Remote>,
 }
 
 /// The part of the desired state that does not depend on pods.
@@ -76,6 +93,8 @@ pub struct Skeleton {
     doors: BTreeSet<DeviceName>,
     excluded: Vec<IpNetwork>,
     owned: BTreeSet<ObjectName>,
+    /// Paths whose exit is another node.
+    pub remote: BTreeMap<PathKey, Remote>,
 }
 
 /// The whole desired state.
@@ -104,12 +123,14 @@ pub enum PerPodRules {
 #[must_use]
 pub fn skeleton(inputs: &Inputs<'_>) -> Skeleton {
     let exits = exits::exits(inputs);
+    let remote = tunnel::remote(inputs, &exits);
     let cluster: Vec<IpNetwork> = inputs.world.cluster_networks(inputs.cluster_cidrs).into_iter().collect();
     let mut state = NodeState::default();
     exits::install(&exits, &cluster, inputs.numbers, &mut state);
     state.rules.extend(vips::rules(inputs));
+    tunnel::install(inputs, (&exits, &remote), &mut state);
     let excluded = chains::excluded(&cluster);
-    state.nft = Some(chains::table(inputs, &exits, &excluded));
+    state.nft = Some(chains::table(inputs, (&exits, &remote), &excluded));
     let conditions = exits.values().flat_map(Exit::conditions).collect();
     Skeleton {
         numbers: inputs.numbers,
@@ -120,6 +141,7 @@ pub fn skeleton(inputs: &Inputs<'_>) -> Skeleton {
         doors: doors(inputs.facts, &cluster),
         excluded,
         owned: inputs.owned.clone(),
+        remote,
     }
 }
 
@@ -172,17 +194,36 @@ impl Skeleton {
         }
     }
 
-    /// Flows to forget because their path moved to or from the main table (`whenUnavailable: UseMainTable`).
+    /// Flows to forget because their path moved to or from the main table (`whenUnavailable: UseMainTable`) or another
+    /// node: their source was rewritten for the other way.
     #[must_use]
     pub fn switched_from(&self, before: &Self) -> Vec<ConntrackFilter> {
         let mask = self.numbers.ct_mark;
-        let moved = |route: &str| {
-            let on_main =
-                |s: &Self| s.exits.get(route).map(|e| Family::ALL.map(|f| e.lanes.get(&f) == Some(&Lane::Main)));
-            matches!((on_main(self), on_main(before)), (Some(now), Some(then)) if now != then)
+        let moved = |path: &PathKey| {
+            let way = |s: &Self| {
+                let lanes = &s.exits.get(path.route()?)?.lanes;
+                let main = Family::ALL.map(|family| lanes.get(&family) == Some(&Lane::Main));
+                Some((s.remote.contains_key(path), main))
+            };
+            matches!((way(self), way(before)), (Some(now), Some(then)) if now != then)
         };
-        let paths = self.allocation.paths.iter().filter(|(path, _)| path.route().is_some_and(moved));
+        let paths = self.allocation.paths.iter().filter(|(path, _)| moved(path));
         paths.map(|(_, n)| ConntrackFilter::Mark { value: mask.place(u32::from(*n)), mask: mask.0 }).collect()
+    }
+
+    /// What other nodes may send here.
+    #[must_use]
+    pub fn offer(&self) -> Offer {
+        let is_open = |route: &str| {
+            self.exits.get(route).is_some_and(|exit| exit.lanes.values().any(|lane| matches!(lane, Lane::Open(_))))
+        };
+        let leaves_here = |path: &PathKey| match path {
+            PathKey::Route { route, .. } => is_open(route),
+            PathKey::Address { service, .. } => self.owned.contains(service),
+            PathKey::Closed => false,
+        };
+        let paths = self.allocation.paths.iter().filter(|(path, _)| leaves_here(path));
+        paths.map(|(path, number)| (path.clone(), *number)).collect()
     }
 
     fn main_rules(&self) -> impl Iterator<Item = Rule> {
@@ -190,6 +231,7 @@ impl Skeleton {
         Family::ALL.into_iter().map(move |family| Rule {
             family,
             priority: PRIORITY_MAIN,
+            iif: None,
             from: None,
             to: None,
             protocol: None,

@@ -22,6 +22,8 @@ pub mod nft;
 pub mod ownership;
 pub mod plan;
 mod reader;
+pub mod replica;
 pub mod selection;
 pub mod state;
+pub mod steering;
 pub mod world;

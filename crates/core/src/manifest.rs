@@ -17,8 +17,10 @@ mod yaml;
 
 use std::collections::BTreeSet;
 
-use crate::model::{Kind, Namespace, Object, ObjectKey, Rejection};
-use crate::reader::{Fault, Field, Read};
+use serde_json::Value;
+
+use crate::model::{Kind, Namespace, Object, ObjectKey, Rejection, ServiceCidr};
+use crate::reader::{ENTRIES_MAX, Fault, Field, Read, network};
 use identity::Identity;
 use list::Item;
 use split::Chunk;
@@ -42,7 +44,13 @@ pub fn parse(file: &str, text: &str) -> Vec<Document> {
     documents
 }
 
-/// What we know of a document before it is judged.
+/// An object as the Kubernetes API gives it, unless it is of a kind we do not read.
+#[must_use]
+pub fn object_of_api(json: Value) -> Option<Document> {
+    judge(&Place { file: "", line: 0 }, &Item { json, path: String::new() })
+}
+
+/// What we know of a document before it is judged; an object of the API is in no file.
 struct Place<'a> {
     file: &'a str,
     line: usize,
@@ -51,6 +59,7 @@ struct Place<'a> {
 impl Place<'_> {
     fn refused(&self, key: Option<ObjectKey>, fault: Fault) -> Document {
         let object = match &key {
+            Some(key) if self.file.is_empty() => key.to_string(),
             Some(key) => format!("{}:{} {key}", self.file, self.line),
             None => format!("{}:{}", self.file, self.line),
         };
@@ -80,19 +89,20 @@ fn judge(place: &Place<'_>, item: &Item) -> Option<Document> {
     match identity::identity(&field) {
         Identity::Foreign => None,
         Identity::Refused(key, fault) => Some(place.refused(key, fault)),
-        Identity::Ours(key) => Some(match object(&key, &field) {
+        Identity::Ours(key) => Some(match read_kind(&key, &field) {
             Ok(object) => Document { line: place.line, key: Some(key), object: Ok(object) },
             Err(fault) => place.refused(Some(key), fault),
         }),
     }
 }
 
-fn object(key: &ObjectKey, field: &Field<'_>) -> Read<Object> {
+fn read_kind(key: &ObjectKey, field: &Field<'_>) -> Read<Object> {
     match key.kind {
         Kind::Node => node::node(key, field).map(Object::Node),
         Kind::Namespace => namespace(key, field).map(Object::Namespace),
         Kind::Pod => pod::pod(key, field).map(Object::Pod),
         Kind::Service => service::service(key, field).map(Object::Service),
+        Kind::ServiceCidr => service_cidr(key, field).map(Object::ServiceCidr),
         Kind::ServiceOutboundRoute => route::route(key, field).map(Object::Route),
         Kind::EgressPolicy => policy::policy(key, field).map(Object::Policy),
         Kind::AddressPool => pool::pool(key, field).map(Object::Pool),
@@ -103,6 +113,11 @@ fn namespace(key: &ObjectKey, field: &Field<'_>) -> Read<Namespace> {
     let meta = meta::meta(field)?;
     let egress = meta::egress(&meta, field)?;
     Ok(Namespace { name: key.name.name.clone(), meta, egress })
+}
+
+fn service_cidr(key: &ObjectKey, field: &Field<'_>) -> Read<ServiceCidr> {
+    let spec = field.require("spec")?.lenient()?;
+    Ok(ServiceCidr { name: key.name.name.clone(), cidrs: spec.list("cidrs", ENTRIES_MAX, network::network)? })
 }
 
 /// The first of two documents with one identity stays.

@@ -40,6 +40,8 @@ pub enum Kind {
     Pod,
     /// Core `Service`.
     Service,
+    /// `ServiceCIDR` of `networking.k8s.io/v1`.
+    ServiceCidr,
     /// `sortie.dev/v1alpha1`.
     ServiceOutboundRoute,
     /// `sortie.dev/v1alpha1`.
@@ -441,6 +443,15 @@ pub enum TargetPort {
     Name(String),
 }
 
+/// `ServiceCIDR`, cluster-scoped.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceCidr {
+    /// Name.
+    pub name: String,
+    /// `spec.cidrs`.
+    pub cidrs: Vec<IpNetwork>,
+}
+
 /// `AddressPool`, cluster-scoped.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AddressPool {
@@ -469,6 +480,8 @@ pub enum Object {
     Pod(Pod),
     /// Service.
     Service(Service),
+    /// ServiceCIDR.
+    ServiceCidr(ServiceCidr),
     /// ServiceOutboundRoute.
     Route(ServiceOutboundRoute),
     /// EgressPolicy.

@@ -7,7 +7,9 @@ use std::fmt::Write as _;
 
 use crate::ids::NFT_TABLE;
 use crate::model::Family;
-use crate::state::{NftChain, NftChange, NftEdit, NftElement, NftKey, NftMap, NftMapKind, NftTable, NftValue};
+use crate::state::{
+    NftChain, NftChange, NftEdit, NftElement, NftKey, NftMap, NftMapKind, NftTable, NftValue, TableFamily,
+};
 
 /// Most elements a mark map can hold: one per path (datapath: `size` is fixed at creation).
 const MARK_MAP_SIZE: u32 = 4096;
@@ -53,48 +55,57 @@ pub fn text(change: &NftChange) -> String {
     match change {
         NftChange::Replace(table) => replace(table),
         NftChange::Edit(edit) => edit_text(edit),
-        NftChange::Delete => format!("table inet {NFT_TABLE} {{}}\ndelete table inet {NFT_TABLE}\n"),
+        NftChange::Delete(family) => {
+            let table = named(*family);
+            format!("table {table} {{}}\ndelete table {table}\n")
+        }
+    }
+}
+
+/// Family and name of the table.
+#[must_use]
+pub fn named(family: TableFamily) -> String {
+    match family {
+        TableFamily::Inet => format!("inet {NFT_TABLE}"),
+        TableFamily::Netdev => format!("netdev {NFT_TABLE}"),
     }
 }
 
 fn replace(table: &NftTable) -> String {
-    let mut out = text(&NftChange::Delete);
-    line(&mut out, format_args!("add table inet {NFT_TABLE}"));
+    let mut out = Script { text: text(&NftChange::Delete(table.family)), table: named(table.family) };
+    let name = out.table.clone();
+    out.line(format_args!("add table {name}"));
     for counter in &table.counters {
-        line(&mut out, format_args!("add counter inet {NFT_TABLE} {counter}"));
+        out.line(format_args!("add counter {name} {counter}"));
     }
     for (name, map) in &table.maps {
-        declare_map(&mut out, name, map.kind);
+        out.declare_map(name, map.kind);
     }
     for (name, chain) in &table.chains {
-        declare_chain(&mut out, name, chain);
+        out.declare_chain(name, chain);
     }
     for (name, chain) in &table.chains {
-        fill_chain(&mut out, name, chain);
+        out.fill_chain(name, chain);
     }
     let elements: Vec<NftElement> = table.maps.iter().flat_map(|(name, map)| elements_of(name, map)).collect();
-    change_elements(&mut out, "add", &elements);
-    out
+    out.change_elements("add", &elements);
+    out.text
 }
 
 fn edit_text(edit: &NftEdit) -> String {
-    let mut out = String::new();
+    let mut out = Script { text: String::new(), table: named(edit.family) };
     for (name, chain) in &edit.chains {
-        declare_chain(&mut out, name, chain);
-        line(&mut out, format_args!("flush chain inet {NFT_TABLE} {name}"));
+        out.declare_chain(name, chain);
+        out.chain("flush", name);
     }
     for (name, chain) in &edit.chains {
-        fill_chain(&mut out, name, chain);
+        out.fill_chain(name, chain);
     }
-    change_elements(&mut out, "delete", &edit.remove);
-    change_elements(&mut out, "add", &edit.add);
-    for name in &edit.remove_chains {
-        line(&mut out, format_args!("flush chain inet {NFT_TABLE} {name}"));
-    }
-    for name in &edit.remove_chains {
-        line(&mut out, format_args!("delete chain inet {NFT_TABLE} {name}"));
-    }
-    out
+    out.change_elements("delete", &edit.remove);
+    out.change_elements("add", &edit.add);
+    edit.remove_chains.iter().for_each(|name| out.chain("flush", name));
+    edit.remove_chains.iter().for_each(|name| out.chain("delete", name));
+    out.text
 }
 
 /// The elements of one set or map.
@@ -102,8 +113,60 @@ pub fn elements_of<'a>(name: &'a str, map: &'a NftMap) -> impl Iterator<Item = N
     map.elements.iter().map(|(key, value)| NftElement { map: name.to_owned(), key: *key, value: value.clone() })
 }
 
-fn declare_map(out: &mut String, name: &str, kind: NftMapKind) {
-    let (keyword, declared) = match kind {
+/// A transaction that is being written, and the table it is about.
+struct Script {
+    text: String,
+    table: String,
+}
+
+impl Script {
+    fn line(&mut self, text: std::fmt::Arguments<'_>) {
+        let _ = writeln!(self.text, "{text}");
+    }
+
+    fn chain(&mut self, verb: &str, name: &str) {
+        let _ = writeln!(self.text, "{verb} chain {} {name}", self.table);
+    }
+
+    fn declare_map(&mut self, name: &str, kind: NftMapKind) {
+        let (keyword, declared) = declaration(kind);
+        let _ = writeln!(self.text, "add {keyword} {} {name} {{ {declared} }}", self.table);
+    }
+
+    fn declare_chain(&mut self, name: &str, chain: &NftChain) {
+        let _ = match &chain.hook {
+            Some(hook) => writeln!(self.text, "add chain {} {name} {{ {hook} }}", self.table),
+            None => writeln!(self.text, "add chain {} {name}", self.table),
+        };
+    }
+
+    fn fill_chain(&mut self, name: &str, chain: &NftChain) {
+        for (index, rule) in chain.rules.iter().enumerate() {
+            let _ = write!(self.text, "add rule {} {name} {rule}", self.table);
+            if index == 0 {
+                let _ = write!(self.text, " comment \"{}\"", chain.digest);
+            }
+            self.text.push('\n');
+        }
+    }
+
+    fn change_elements(&mut self, verb: &str, elements: &[NftElement]) {
+        for element in elements {
+            let _ = write!(self.text, "{verb} element {} {} {{ {}", self.table, element.map, key(element.key));
+            let _ = match &element.value {
+                NftValue::Goto(chain) => write!(self.text, " : goto {chain}"),
+                NftValue::Address(address) => write!(self.text, " : {address}"),
+                NftValue::Mac(mac) => write!(self.text, " : {mac}"),
+                NftValue::Member => Ok(()),
+            };
+            self.text.push_str(" }\n");
+        }
+    }
+}
+
+/// Keyword and body.
+fn declaration(kind: NftMapKind) -> (&'static str, String) {
+    match kind {
         NftMapKind::Addresses(family) => ("set", format!("type {}; size {ADDRESS_SET_SIZE};", address_type(family))),
         // Without a size, because the kernel walks all places of such a map whenever a verdict is added: with six maps of
         // 65 536 places an ADD took 0.6 ms longer.
@@ -118,8 +181,8 @@ fn declare_map(out: &mut String, name: &str, kind: NftMapKind) {
         }
         NftMapKind::Lease => ("set", "type nf_proto; size 16; flags timeout;".to_owned()),
         NftMapKind::Tuples(family) => ("set", tuples(address_type(family))),
-    };
-    line(out, format_args!("add {keyword} inet {NFT_TABLE} {name} {{ {declared} }}"));
+        NftMapKind::MarkMac => ("map", format!("type mark : ether_addr; size {MARK_MAP_SIZE};")),
+    }
 }
 
 fn tuples(address: &str) -> String {
@@ -134,43 +197,10 @@ fn address_type(family: Family) -> &'static str {
     }
 }
 
-fn declare_chain(out: &mut String, name: &str, chain: &NftChain) {
-    match &chain.hook {
-        Some(hook) => line(out, format_args!("add chain inet {NFT_TABLE} {name} {{ {hook} }}")),
-        None => line(out, format_args!("add chain inet {NFT_TABLE} {name}")),
-    }
-}
-
-fn fill_chain(out: &mut String, name: &str, chain: &NftChain) {
-    for (index, rule) in chain.rules.iter().enumerate() {
-        let _ = write!(out, "add rule inet {NFT_TABLE} {name} {rule}");
-        if index == 0 {
-            let _ = write!(out, " comment \"{}\"", chain.digest);
-        }
-        out.push('\n');
-    }
-}
-
-fn change_elements(out: &mut String, verb: &str, elements: &[NftElement]) {
-    for element in elements {
-        let _ = write!(out, "{verb} element inet {NFT_TABLE} {} {{ {}", element.map, key(element.key));
-        let _ = match &element.value {
-            NftValue::Goto(chain) => write!(out, " : goto {chain}"),
-            NftValue::Address(address) => write!(out, " : {address}"),
-            NftValue::Member => Ok(()),
-        };
-        out.push_str(" }\n");
-    }
-}
-
 fn key(key: NftKey) -> String {
     match key {
         NftKey::Address(address) => address.to_string(),
         NftKey::Mark(mark) => format!("{mark:#010x}"),
         NftKey::MarkAddress(mark, address) => format!("{mark:#010x} . {address}"),
     }
-}
-
-fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
-    let _ = writeln!(out, "{text}");
 }

@@ -84,13 +84,11 @@ impl fmt::Display for Identity {
     }
 }
 
-/// Who may own an identity, the same on all nodes but for the path.
+/// Who may own an identity, the same on all nodes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
     /// Nodes that the selectors name, whether they live or not.
     pub candidates: std::collections::BTreeSet<NodeNumber>,
-    /// This node's number for the path of the identity (K on the wire).
-    pub path: u16,
 }
 
 /// State of the device that leads to the next hop, or of a peer as the membership library sees it.
@@ -157,6 +155,8 @@ pub enum Input {
     Table(Table),
     /// The kernel carries out the [`Action::Claim`] of this epoch.
     Programmed(Identity, u64),
+    /// What this node tells beside its table is different now: the version is to grow.
+    Beside,
     /// Hand everything over and claim nothing more.
     Leave,
     /// Time has passed.

@@ -25,16 +25,20 @@ pub fn plan(observed: &NodeState, desired: &Desired) -> Vec<Step> {
     let is_fence = |rule: &&Rule| rule.priority == PRIORITY_POD_NONE;
     let (new_rules, old_rules) = (missing(&wanted.rules, &observed.rules), missing(&observed.rules, &wanted.rules));
     let mut steps = Vec::new();
+    steps.extend(new_tunnel(observed, wanted));
     steps.extend(missing(&wanted.src_valid_mark, &observed.src_valid_mark).cloned().map(Step::EnableSrcValidMark));
     steps.extend(new_routes(observed, wanted).into_iter().map(Step::EnsureRoute));
     steps.extend(new_rules.clone().filter(|r| !is_fence(r)).cloned().map(Step::EnsureRule));
     steps.extend(old_rules.clone().filter(is_fence).cloned().map(Step::RemoveRule));
+    steps.extend(wanted.frames.as_ref().and_then(|frames| nft(observed.frames.as_ref(), Some(frames))));
     steps.extend(nft(observed.nft.as_ref(), wanted.nft.as_ref()));
     steps.extend(new_rules.filter(is_fence).cloned().map(Step::EnsureRule));
     steps.extend(purge(observed.nft.as_ref(), desired));
     steps.extend(old_rules.filter(|r| !is_fence(r)).cloned().map(Step::RemoveRule));
     steps.extend(old_routes(observed, wanted).into_iter().map(Step::RemoveRoute));
     steps.extend(missing(&observed.src_valid_mark, &wanted.src_valid_mark).cloned().map(Step::RestoreSrcValidMark));
+    steps.extend(wanted.frames.is_none().then(|| nft(observed.frames.as_ref(), None)).flatten());
+    steps.extend((wanted.tunnel.is_none() && observed.tunnel.is_some()).then_some(Step::RemoveTunnel));
     steps
 }
 
@@ -58,7 +62,7 @@ pub fn attach(observed: &NodeState, member: &Member) -> Option<Vec<Step>> {
     let differs = |e: &&NftElement| value(table, e) != Some(&e.value);
     let add: Vec<NftElement> = member.elements.iter().filter(differs).cloned().collect();
     let remove = add.iter().filter_map(|e| Some(NftElement { value: value(table, e)?.clone(), ..e.clone() })).collect();
-    Some(nft_step(NftEdit { chains, remove, add, remove_chains: BTreeSet::new() }).into_iter().collect())
+    Some(nft_step(NftEdit { chains, remove, add, ..NftEdit::default() }).into_iter().collect())
 }
 
 /// What goes with an attachment: its elements, rules and flows. Shared chains stay until the next full plan.
@@ -77,6 +81,12 @@ pub fn detach(observed: &NodeState, member: &Member, addresses: &[IpAddr]) -> Ve
 
 fn missing<'a, T: Ord>(wanted: &'a BTreeSet<T>, there: &'a BTreeSet<T>) -> impl Iterator<Item = &'a T> + Clone {
     wanted.difference(there)
+}
+
+/// The device comes before whatever names it.
+fn new_tunnel(observed: &NodeState, wanted: &NodeState) -> Option<Step> {
+    let tunnel = wanted.tunnel.as_ref().filter(|_| wanted.tunnel != observed.tunnel)?;
+    Some(Step::EnsureTunnel(tunnel.clone()))
 }
 
 /// The end of a table first, then its throws, then the ways out.
@@ -106,7 +116,7 @@ fn old_routes(observed: &NodeState, wanted: &NodeState) -> Vec<Route> {
 fn nft(observed: Option<&NftTable>, wanted: Option<&NftTable>) -> Option<Step> {
     match (observed, wanted) {
         (None, None) => None,
-        (Some(_), None) => Some(Step::Nft(NftChange::Delete)),
+        (Some(old), None) => Some(Step::Nft(NftChange::Delete(old.family))),
         (None, Some(table)) => Some(Step::Nft(NftChange::Replace(table.clone()))),
         (Some(old), Some(new)) if !same_frame(old, new) => Some(Step::Nft(NftChange::Replace(new.clone()))),
         (Some(old), Some(new)) => nft_step(edit(old, new)),
@@ -124,6 +134,7 @@ fn edit(old: &NftTable, new: &NftTable) -> NftEdit {
     let gone = old.chains.keys().filter(|name| !new.chains.contains_key(*name));
     let (before, after) = (elements(old), elements(new));
     NftEdit {
+        family: new.family,
         chains: changed.map(|(n, c)| (n.clone(), c.clone())).collect(),
         remove: before.difference(&after).cloned().collect(),
         add: after.difference(&before).cloned().collect(),
@@ -144,8 +155,8 @@ fn nft_step(edit: NftEdit) -> Option<Step> {
     if !edit.chains.is_empty() || !edit.remove_chains.is_empty() {
         return Some(Step::Nft(NftChange::Edit(edit)));
     }
-    let (remove, add) = (edit.remove, edit.add);
-    (!remove.is_empty() || !add.is_empty()).then_some(Step::Elements { remove, add })
+    let NftEdit { family, remove, add, .. } = edit;
+    (!remove.is_empty() || !add.is_empty()).then_some(Step::Elements { family, remove, add })
 }
 
 /// Flows whose path is gone, or whose pod's selection changed.

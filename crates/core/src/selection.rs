@@ -187,6 +187,12 @@ pub fn conditions(world: &World, attachments: &[&Attachment]) -> Vec<Condition> 
     conditions::conditions(world, attachments)
 }
 
+/// Whether the world holds the very pod of the attachment, or no pod belongs to it.
+#[must_use]
+pub fn is_known(world: &World, attachment: &Attachment) -> bool {
+    attachment.pod.is_none() || wish::Subject::of(world, attachment).is_known()
+}
+
 /// Namespaces in which a pod may be selected by another object: a policy, a Service or the Namespace itself.
 #[must_use]
 pub fn interest(world: &World) -> Interest {

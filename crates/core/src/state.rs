@@ -22,8 +22,37 @@ pub struct NodeState {
     pub routes: BTreeSet<Route>,
     /// Table `inet sortie`; `None` = absent.
     pub nft: Option<NftTable>,
+    /// The device between nodes; `None` = absent.
+    pub tunnel: Option<Tunnel>,
+    /// Table `netdev sortie`, which addresses the frames of the tunnel; `None` = absent.
+    pub frames: Option<NftTable>,
     /// `net.ipv4.conf.<device>.src_valid_mark` = 1.
     pub src_valid_mark: BTreeSet<DeviceName>,
+}
+
+/// A link-layer address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Mac(pub [u8; 6]);
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+/// The VXLAN device by which packets reach the node that sends them out (RFC 7348), with everything that belongs to it:
+/// no learning, one permanent neighbour per family ([`crate::ids::TUNNEL_GATEWAY4`],
+/// [`crate::ids::TUNNEL_GATEWAY6`]) with
+/// [`crate::ids::TUNNEL_GATEWAY_MAC`], no address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tunnel {
+    /// This node's address on the outer packets.
+    pub local: IpAddr,
+    /// Link address of the device.
+    pub mac: Mac,
+    /// Where frames for a link address go: the forwarding table.
+    pub peers: BTreeMap<Mac, IpAddr>,
 }
 
 /// A policy rule (`ip rule`); the action is always "look up a table".
@@ -33,6 +62,9 @@ pub struct Rule {
     pub family: Family,
     /// Priority.
     pub priority: u32,
+    /// Device the packet came in by.
+    #[serde(default)]
+    pub iif: Option<DeviceName>,
     /// Source network.
     pub from: Option<IpNetwork>,
     /// Destination network.
@@ -57,6 +89,7 @@ impl fmt::Display for Rule {
         let words = [
             ("from", self.from.map(|n| n.to_string())),
             ("to", self.to.map(|n| n.to_string())),
+            ("iif", self.iif.as_ref().map(ToString::to_string)),
             ("ipproto", self.protocol.map(|p| p.name().to_owned())),
             ("sport", self.source_ports.map(ports)),
             ("dport", self.destination_ports.map(ports)),
@@ -109,9 +142,21 @@ pub struct Hop {
     pub weight: u16,
 }
 
-/// The nftables table as data.
+/// Which of our two tables.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TableFamily {
+    /// `inet sortie`.
+    #[default]
+    Inet,
+    /// `netdev sortie`.
+    Netdev,
+}
+
+/// An nftables table as data.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NftTable {
+    /// Family.
+    pub family: TableFamily,
     /// Named counters.
     pub counters: BTreeSet<String>,
     /// Sets and maps by name.
@@ -166,6 +211,8 @@ pub enum NftMapKind {
     MarkAddress(Family),
     /// `set { type mark . ipv4_addr }` or `ipv6_addr`.
     MarkedAddresses(Family),
+    /// `map { type mark : ether_addr }`.
+    MarkMac,
     /// `set { type nf_proto; flags timeout }`: permission to send while its members are there; no part of the state.
     Lease,
     /// Set of tuples whose members go by themselves; what it holds at a moment is no part of the state.
@@ -192,6 +239,8 @@ pub enum NftValue {
     Goto(String),
     /// Address.
     Address(IpAddr),
+    /// Link address.
+    Mac(Mac),
 }
 
 /// One element with the map it belongs to.
@@ -254,7 +303,7 @@ pub struct Verdicts {
 }
 
 /// One end-to-end tuple.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Tuple {
     /// Source address.
     pub source: IpAddr,
@@ -343,6 +392,10 @@ pub enum Step {
     EnableSrcValidMark(DeviceName),
     /// Put the recorded value back, unless somebody changed it since.
     RestoreSrcValidMark(DeviceName),
+    /// Create the tunnel's device, or bring it to this; one with another number, port or address is replaced.
+    EnsureTunnel(Tunnel),
+    /// Remove the tunnel's device; absent is success.
+    RemoveTunnel,
     /// Create or replace a route (same table, destination and metric).
     EnsureRoute(Route),
     /// Remove a route; absent is success.
@@ -355,6 +408,8 @@ pub enum Step {
     Nft(NftChange),
     /// One netlink transaction: remove, then add. Absent on removal and equal on add are success.
     Elements {
+        /// Of which table.
+        family: TableFamily,
         /// Removed first.
         remove: Vec<NftElement>,
         /// Then added.
@@ -372,12 +427,14 @@ pub enum NftChange {
     /// A part of a table that is there.
     Edit(NftEdit),
     /// The table goes; absent is success.
-    Delete,
+    Delete(TableFamily),
 }
 
 /// Changes inside the table, carried out in the order of the fields except that new chains exist first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NftEdit {
+    /// Of which table.
+    pub family: TableFamily,
     /// Chains created, or emptied and filled again.
     pub chains: BTreeMap<String, NftChain>,
     /// Elements removed; they must be there.

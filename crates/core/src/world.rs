@@ -10,7 +10,7 @@ use ipnetwork::IpNetwork;
 
 use crate::model::{
     AddressPool, AllowedNamespaces, DeviceName, EgressPolicy, Labels, Namespace, Node, Object, ObjectName, Pod,
-    Service, ServiceOutboundRoute,
+    Service, ServiceCidr, ServiceOutboundRoute,
 };
 
 /// Label that the API server puts on every Namespace.
@@ -27,6 +27,8 @@ pub struct World {
     pub pods: BTreeMap<ObjectName, Pod>,
     /// By namespace and name.
     pub services: BTreeMap<ObjectName, Service>,
+    /// By name.
+    pub service_cidrs: BTreeMap<String, ServiceCidr>,
     /// By name.
     pub routes: BTreeMap<String, ServiceOutboundRoute>,
     /// By namespace and name.
@@ -45,6 +47,7 @@ impl World {
                 Object::Namespace(o) => drop(world.namespaces.insert(o.name.clone(), o)),
                 Object::Pod(o) => drop(world.pods.insert(o.name.clone(), o)),
                 Object::Service(o) => drop(world.services.insert(o.name.clone(), o)),
+                Object::ServiceCidr(o) => drop(world.service_cidrs.insert(o.name.clone(), o)),
                 Object::Route(o) => drop(world.routes.insert(o.name.clone(), o)),
                 Object::Policy(o) => drop(world.policies.insert(o.name.clone(), o)),
                 Object::Pool(o) => drop(world.pools.insert(o.name.clone(), o)),
@@ -69,12 +72,15 @@ impl World {
         labels
     }
 
-    /// Networks of the cluster: pod CIDRs, every node address as /32 or /128, and what `--cluster-cidr` adds.
+    /// Networks of the cluster: pod CIDRs, Service CIDRs, every node address as /32 or /128,
+    /// and what `--cluster-cidr` adds.
     #[must_use]
     pub fn cluster_networks(&self, configured: &[IpNetwork]) -> BTreeSet<IpNetwork> {
         let nodes = self.nodes.values();
         let hosts = nodes.clone().flat_map(|n| n.addresses.iter().map(|a| IpNetwork::from(*a)));
-        nodes.flat_map(|n| n.pod_cidrs.iter().copied()).chain(hosts).chain(configured.iter().copied()).collect()
+        let services = self.service_cidrs.values().flat_map(|s| s.cidrs.iter().copied());
+        let pods = nodes.flat_map(|n| n.pod_cidrs.iter().copied());
+        pods.chain(services).chain(hosts).chain(configured.iter().copied()).collect()
     }
 }
 
@@ -96,6 +102,8 @@ pub struct Device {
     pub index: u32,
     /// Administratively up and with carrier.
     pub up: bool,
+    /// Largest packet in bytes.
+    pub mtu: u32,
     /// Addresses with their prefix length, all scopes.
     pub addresses: Vec<IpNetwork>,
 }

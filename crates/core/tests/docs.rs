@@ -15,17 +15,32 @@ fn numbers() -> Vec<(&'static str, String)> {
         ("PRIORITY_MAIN", ids::PRIORITY_MAIN.to_string()),
         ("PRIORITY_POD_EXIT", ids::PRIORITY_POD_EXIT.to_string()),
         ("PRIORITY_POD_NONE", ids::PRIORITY_POD_NONE.to_string()),
+        ("PRIORITY_TUNNEL_EXIT", ids::PRIORITY_TUNNEL_EXIT.to_string()),
+        ("PRIORITY_RETURN", ids::PRIORITY_RETURN.to_string()),
         ("PRIORITY_EXIT", ids::PRIORITY_EXIT.to_string()),
         ("PRIORITY_RANGE", range(ids::PRIORITY_RANGE)),
         ("TABLE_RANGE", range(ids::TABLE_RANGE)),
+        ("TABLE_TUNNEL", ids::TABLE_TUNNEL.to_string()),
+        ("TABLE_RETURN", ids::TABLE_RETURN.to_string()),
         ("TABLE_NONE", ids::TABLE_NONE.to_string()),
         ("TABLE_RESERVED", range(ids::TABLE_RESERVED)),
         ("TABLE_MAIN", ids::TABLE_MAIN.to_string()),
         ("EXIT_ROUTE_MAX", format!("1 to {}", ids::EXIT_ROUTE_MAX)),
+        ("EXIT_TUNNEL", ids::EXIT_TUNNEL.to_string()),
         ("EXIT_ADDRESS", ids::EXIT_ADDRESS.to_string()),
         ("EXIT_MAIN", ids::EXIT_MAIN.to_string()),
         ("EXIT_NONE", ids::EXIT_NONE.to_string()),
         ("PACKET_MARK", format!("{:#010x}", ids::PACKET_MARK)),
+        ("RETURN_MARK", format!("{:#010x}", ids::RETURN_MARK)),
+        ("NODE_MARK", format!("{:#010x}", ids::NODE_MARK)),
+        ("TUNNEL_DEVICE", ids::TUNNEL_DEVICE.to_owned()),
+        ("TUNNEL_VNI", ids::TUNNEL_VNI.to_string()),
+        ("TUNNEL_PORT", ids::TUNNEL_PORT.to_string()),
+        ("TUNNEL_GATEWAY4", ids::TUNNEL_GATEWAY4.to_string()),
+        ("TUNNEL_GATEWAY6", ids::TUNNEL_GATEWAY6.to_string()),
+        ("TUNNEL_GATEWAY_MAC", octets(&ids::TUNNEL_GATEWAY_MAC)),
+        ("TUNNEL_MAC", octets(&ids::TUNNEL_MAC)),
+        ("FRAME_SOURCE", octets(&ids::FRAME_SOURCE)),
         ("CT_MARK", format!("{:#010x}", ids::CT_MARK)),
         ("NFT_TABLE", format!("inet {}", ids::NFT_TABLE)),
         ("METRIC_LAST", ids::METRIC_LAST.to_string()),
@@ -36,6 +51,10 @@ fn numbers() -> Vec<(&'static str, String)> {
         ("STATE_DIR", ids::STATE_DIR.to_owned()),
         ("DATA_DIR", ids::DATA_DIR.to_owned()),
     ]
+}
+
+fn octets(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":")
 }
 
 /// Names and values of the public constants in a source text.

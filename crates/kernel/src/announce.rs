@@ -28,6 +28,6 @@ mod schedule;
 pub use announcer::Announcer;
 pub use ethernet::Mac;
 pub use link::link_addresses;
-pub use probe::{ProbeOutcome, probe};
+pub use probe::{ProbeOutcome, Prober};
 pub use responder::{Answers, Responder};
 pub use schedule::Via;

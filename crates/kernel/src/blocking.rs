@@ -3,12 +3,12 @@
 //! Guarantees: one system call per request, no threads, no retry that could wait. Leaves out: anything
 //! that needs a process or a notification.
 
-mod conntrack;
+pub(crate) mod conntrack;
 mod elements;
 mod lease;
 mod rules;
 mod table;
 
-pub use conntrack::Conntrack;
+pub use conntrack::{Conntrack, Loaded};
 pub use elements::Elements;
 pub use rules::Rules;

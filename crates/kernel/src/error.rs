@@ -19,6 +19,16 @@ pub enum KernelError {
         /// What it printed.
         stderr: String,
     },
+    /// The kernel, or `nft`, is too old or built without something.
+    #[error("{feature} is not there: {needs} (nft: {detail})")]
+    Missing {
+        /// What is missing.
+        feature: &'static str,
+        /// Which kernel has it.
+        needs: &'static str,
+        /// What `nft` said.
+        detail: String,
+    },
     /// A program or file could not be used.
     #[error("{operation} {object}")]
     System {

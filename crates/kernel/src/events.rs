@@ -2,7 +2,8 @@
 //!
 //! Guarantees: a change of ours by somebody else, of a device or of an address is reported; changes through
 //! [`crate::Linux`] itself are not; lost notifications are reported as [`Event::Overrun`]. Leaves out: what exactly
-//! changed, which observing tells.
+//! changed, which observing tells; and neighbours and forwarding entries of the tunnel, because their group tells of every
+//! neighbour of the node.
 
 use std::collections::VecDeque;
 use std::io;
@@ -82,7 +83,8 @@ impl Events {
     }
 }
 
-async fn overrun(error: io::Error) -> Event {
+/// Waits a little after an error that is not a loss of notifications.
+pub(crate) async fn overrun(error: io::Error) -> Event {
     if error.raw_os_error() != Some(libc::ENOBUFS) {
         log::error!("netlink notifications cannot be read error={error}");
         tokio::time::sleep(PAUSE).await;
@@ -90,7 +92,8 @@ async fn overrun(error: io::Error) -> Event {
     Event::Overrun
 }
 
-fn listen(family: isize, groups: &[u32], buffer: usize) -> io::Result<TokioSocket> {
+/// A socket in these groups with a receive buffer of so many bytes.
+pub(crate) fn listen(family: isize, groups: &[u32], buffer: usize) -> io::Result<TokioSocket> {
     let mut async_socket = TokioSocket::new(family)?;
     let socket = async_socket.socket_mut();
     setsockopt(socket, sockopt::RcvBufForce, &buffer)?;

@@ -1,15 +1,19 @@
 //! A kernel in memory.
 //!
 //! Guarantees: every step has the effect and, where the kernel refuses, the refusal that the real one shows
-//! in the contract tests. Leaves out: packets, foreign state, and what rules inside a chain refer to.
+//! in the contract tests; what hangs on the tunnel's device goes with it. Leaves out: packets, foreign state but devices,
+//! and what rules inside a chain refer to.
 
 use std::collections::BTreeMap;
 
 use nix::libc;
+use sortie_core::ids::TUNNEL_DEVICE;
+use sortie_core::model::DeviceName;
 use sortie_core::state::{
     ConntrackEntry, NftChain, NftChange, NftEdit, NftElement, NftTable, NftValue, NodeState, Route, RouteKind, Step,
+    TableFamily, Tunnel,
 };
-use sortie_core::world::NodeFacts;
+use sortie_core::world::{Device, NodeFacts};
 
 use crate::{KernelError, Platform};
 
@@ -24,6 +28,8 @@ pub struct Fake {
     pub counters: BTreeMap<String, u64>,
     /// Connection-tracking entries.
     pub conntrack: Vec<ConntrackEntry>,
+    /// Whether [`Platform::can_address_frames`] says no.
+    pub lacks_egress_hook: bool,
     /// Every step that was applied with success, in order.
     pub applied: Vec<Step>,
     /// errno with which the next steps are refused, one each; 0 lets a step pass.
@@ -49,6 +55,14 @@ impl Platform for Fake {
         Ok(())
     }
 
+    async fn can_address_frames(&mut self) -> Result<(), KernelError> {
+        if !self.lacks_egress_hook {
+            return Ok(());
+        }
+        let (feature, needs) = ("the egress hook of devices", "as the test wants");
+        Err(KernelError::Missing { feature, needs, detail: String::new() })
+    }
+
     async fn counters(&mut self) -> Result<BTreeMap<String, u64>, KernelError> {
         Ok(self.counters.clone())
     }
@@ -67,10 +81,14 @@ impl Fake {
             Step::RemoveRoute(route) => state.routes.retain(|present| !is_same_kind_and_place(present, route)),
             Step::EnsureRule(rule) => drop(state.rules.insert(rule.clone())),
             Step::RemoveRule(rule) => drop(state.rules.remove(rule)),
-            Step::Nft(NftChange::Replace(table)) => state.nft = Some(checked(as_observed(table))?),
+            Step::EnsureTunnel(tunnel) => self.ensure_tunnel(tunnel)?,
+            Step::RemoveTunnel => self.remove_tunnel(),
+            Step::Nft(NftChange::Replace(table)) => {
+                *self.table(table.family) = Some(checked(as_observed(table))?);
+            }
             Step::Nft(NftChange::Edit(edit)) => self.edit(edit)?,
-            Step::Nft(NftChange::Delete) => state.nft = None,
-            Step::Elements { remove, add } => self.elements(remove, add)?,
+            Step::Nft(NftChange::Delete(family)) => *self.table(*family) = None,
+            Step::Elements { family, remove, add } => self.elements(*family, remove, add)?,
             Step::PurgeConntrack(filters) => self.conntrack.retain(|e| !filters.iter().any(|f| f.selects(e))),
         }
         Ok(())
@@ -87,8 +105,45 @@ impl Fake {
         Ok(())
     }
 
+    /// A device with another address is a new one.
+    fn ensure_tunnel(&mut self, tunnel: &Tunnel) -> Result<(), KernelError> {
+        let is_kept = |present: &Tunnel| (present.local, present.mac) == (tunnel.local, tunnel.mac);
+        if !self.state.tunnel.as_ref().is_some_and(is_kept) {
+            self.remove_tunnel();
+            let index = self.facts.devices.values().map(|device| device.index).max().unwrap_or(0) + 1;
+            let device = Device { index, up: true, mtu: 1500, addresses: Vec::new() };
+            if self.facts.devices.contains_key(&tunnel_device()) {
+                return Err(refusal(libc::EEXIST, TUNNEL_DEVICE));
+            }
+            self.facts.devices.insert(tunnel_device(), device);
+        }
+        self.state.tunnel = Some(tunnel.clone());
+        Ok(())
+    }
+
+    /// Older kernels take the chains of its egress hook with the device; newer ones keep them for the next.
+    fn remove_tunnel(&mut self) {
+        if self.state.tunnel.take().is_none() {
+            return;
+        }
+        let device = tunnel_device();
+        self.facts.devices.remove(&device);
+        self.state.src_valid_mark.remove(&device);
+        self.state.routes.retain(|route| !leads_into(route, &device));
+        if let Some(frames) = &mut self.state.frames {
+            frames.chains.clear();
+        }
+    }
+
+    fn table(&mut self, family: TableFamily) -> &mut Option<NftTable> {
+        match family {
+            TableFamily::Inet => &mut self.state.nft,
+            TableFamily::Netdev => &mut self.state.frames,
+        }
+    }
+
     fn edit(&mut self, edit: &NftEdit) -> Result<(), KernelError> {
-        let mut table = self.state.nft.clone().ok_or_else(|| refusal(libc::ENOENT, "table"))?;
+        let mut table = self.table(edit.family).clone().ok_or_else(|| refusal(libc::ENOENT, "table"))?;
         for (name, chain) in &edit.chains {
             table.chains.insert(name.clone(), chain_as_observed(chain));
         }
@@ -100,12 +155,12 @@ impl Fake {
         for name in &edit.remove_chains {
             table.chains.remove(name).ok_or_else(|| refusal(libc::ENOENT, name))?;
         }
-        self.state.nft = Some(checked(table)?);
+        *self.table(edit.family) = Some(checked(table)?);
         Ok(())
     }
 
-    fn elements(&mut self, remove: &[NftElement], add: &[NftElement]) -> Result<(), KernelError> {
-        let Some(mut table) = self.state.nft.clone() else {
+    fn elements(&mut self, family: TableFamily, remove: &[NftElement], add: &[NftElement]) -> Result<(), KernelError> {
+        let Some(mut table) = self.table(family).clone() else {
             return if add.is_empty() { Ok(()) } else { Err(refusal(libc::ENOENT, "table")) };
         };
         for element in remove {
@@ -114,9 +169,17 @@ impl Fake {
             }
         }
         add_elements(&mut table, add)?;
-        self.state.nft = Some(checked(table)?);
+        *self.table(family) = Some(checked(table)?);
         Ok(())
     }
+}
+
+fn tunnel_device() -> DeviceName {
+    DeviceName(TUNNEL_DEVICE.to_owned())
+}
+
+fn leads_into(route: &Route, device: &DeviceName) -> bool {
+    matches!(&route.kind, RouteKind::Unicast { hops, .. } if hops.iter().any(|hop| hop.device == *device))
 }
 
 /// What makes two routes one for the kernel.

@@ -1,7 +1,7 @@
 //! The only crate of Sortie that touches the kernel.
 //!
-//! Guarantees: reads back only what carries our marks (route protocol 155, table `inet sortie`), every
-//! action is idempotent, every error keeps its errno and names the object. Leaves out: every decision.
+//! Guarantees: reads back only what carries our marks (route protocol 155, tables `inet sortie`
+//! and `netdev sortie`, the VXLAN device `sor0`), every action is idempotent, every error keeps its errno and names the object. Leaves out: every decision.
 
 #[cfg(feature = "async")]
 pub mod announce;
@@ -22,6 +22,8 @@ pub mod neighbour;
 mod netlink;
 pub mod netns;
 mod platform;
+#[cfg(feature = "async")]
+pub mod tracking;
 
 pub use error::KernelError;
 #[cfg(feature = "async")]

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sortie_core::ids::Numbers;
-use sortie_core::state::{ConntrackFilter, NodeState, Step};
+use sortie_core::state::{ConntrackFilter, NodeState, Step, TableFamily};
 use sortie_core::world::NodeFacts;
 
 use crate::blocking::{Conntrack, Elements, Rules};
@@ -19,6 +19,7 @@ mod nft;
 mod own;
 mod routes;
 mod saved;
+mod tunnel;
 
 pub use own::Own;
 pub(crate) use routes::{is_claimed, table_and_protocol};
@@ -26,6 +27,7 @@ pub(crate) use routes::{is_claimed, table_and_protocol};
 use links::Links;
 use routes::Routes;
 use saved::SrcValidMark;
+use tunnel::Tunnels;
 
 /// The real kernel.
 pub struct Linux {
@@ -33,6 +35,7 @@ pub struct Linux {
     links: Links,
     routes: Routes,
     rules: Rules,
+    tunnels: Tunnels,
     elements: Elements,
     flows: Arc<Mutex<Flows>>,
     src_valid_mark: SrcValidMark,
@@ -60,11 +63,12 @@ impl Linux {
     /// When the kernel refuses a socket or `saved` cannot be read.
     pub fn open(numbers: Numbers, saved: impl Into<PathBuf>) -> Result<Self, KernelError> {
         let (links, routes, rules, elements) = (Links::open()?, Routes::open()?, Rules::open()?, Elements::open()?);
+        let tunnels = Tunnels::open(numbers)?;
         let flows = Flows { conntrack: Conntrack::open()?, late: Elements::open()? };
-        let own = Own::of([routes.port(), rules.port(), elements.port(), flows.late.port()]);
+        let own = Own::of([routes.port(), rules.port(), tunnels.port(), elements.port(), flows.late.port()]);
         let flows = Arc::new(Mutex::new(flows));
         let src_valid_mark = SrcValidMark::load(saved.into())?;
-        Ok(Self { numbers, links, routes, rules, elements, flows, src_valid_mark, own })
+        Ok(Self { numbers, links, routes, rules, tunnels, elements, flows, src_valid_mark, own })
     }
 
     /// By whom changes are our own; for [`crate::Events`].
@@ -97,7 +101,9 @@ impl Platform for Linux {
         Ok(NodeState {
             rules: self.rules.list(0..=u32::MAX)?,
             routes: self.routes.list(&names)?,
-            nft: self.elements.table()?,
+            nft: self.elements.table(TableFamily::Inet)?,
+            tunnel: self.tunnels.observe()?,
+            frames: self.elements.table(TableFamily::Netdev)?,
             src_valid_mark: self.src_valid_mark.enabled(),
         })
     }
@@ -106,14 +112,20 @@ impl Platform for Linux {
         match step {
             Step::EnableSrcValidMark(device) => self.src_valid_mark.enable(device),
             Step::RestoreSrcValidMark(device) => self.src_valid_mark.restore(device),
+            Step::EnsureTunnel(tunnel) => self.tunnels.ensure(tunnel),
+            Step::RemoveTunnel => self.tunnels.remove(),
             Step::EnsureRoute(route) => self.routes.ensure(route, &self.links.names()?),
             Step::RemoveRoute(route) => self.routes.remove(route),
             Step::EnsureRule(rule) => self.rules.ensure(rule),
             Step::RemoveRule(rule) => self.rules.remove(rule),
             Step::Nft(change) => nft::run(&sortie_core::nft::text(change), &self.own).await,
-            Step::Elements { remove, add } => self.elements.apply(remove, add),
+            Step::Elements { family, remove, add } => self.elements.apply(*family, remove, add),
             Step::PurgeConntrack(filters) => self.purge(filters).await,
         }
+    }
+
+    async fn can_address_frames(&mut self) -> Result<(), KernelError> {
+        nft::check_egress_hook().await
     }
 
     async fn counters(&mut self) -> Result<BTreeMap<String, u64>, KernelError> {

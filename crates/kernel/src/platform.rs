@@ -16,6 +16,8 @@ pub trait Platform: Send {
     fn observe(&mut self) -> impl Future<Output = Result<NodeState, KernelError>> + Send;
     /// One idempotent action.
     fn apply(&mut self, step: &Step) -> impl Future<Output = Result<(), KernelError>> + Send;
+    /// Whether table `netdev sortie` can address the frames of the tunnel here; the error says what is missing.
+    fn can_address_frames(&mut self) -> impl Future<Output = Result<(), KernelError>> + Send;
     /// Packets counted by our named counters.
     fn counters(&mut self) -> impl Future<Output = Result<BTreeMap<String, u64>, KernelError>> + Send;
 }
@@ -29,7 +31,7 @@ pub enum Event {
     Routes,
     /// A device or address.
     Devices,
-    /// Table `inet sortie`, by somebody else.
+    /// Table `inet sortie` or `netdev sortie`, by somebody else.
     Nft,
     /// Notifications were lost: everything may have changed.
     Overrun,

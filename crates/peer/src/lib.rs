@@ -12,6 +12,7 @@ mod key;
 mod membership;
 mod peers;
 mod seal;
+mod streams;
 mod tables;
 mod tuning;
 
@@ -19,7 +20,8 @@ pub use editions::Edition;
 pub use gate::{Gate, Refusals, WINDOW, Window};
 pub use key::{KEY_MAX, KEY_MIN, Key, KeyError};
 pub use membership::{Datagram, MemberEvent, Membership, NOTE_MAX, Setup};
-pub use peers::{PeerEvent, Peers, PeersError};
+pub use peers::{Follow, PeerEvent, Peers, PeersError};
 pub use seal::{Header, Kind, OVERHEAD, Refusal, Sender, VERSION, seal, unseal};
+pub use streams::{Follower, FollowerError, Following, MESSAGE_MAX};
 pub use tables::TABLE_MAX;
 pub use tuning::Tuning;

@@ -193,7 +193,7 @@ impl Membership {
                 self.events.push_back(MemberEvent::Note(header.sender, body.into()));
                 Ok(())
             }
-            Kind::Ask | Kind::Answer => Err(Refusal::Malformed),
+            Kind::Ask | Kind::Answer | Kind::Follow | Kind::Feed => Err(Refusal::Malformed),
         };
         if let Err(refusal) = taken {
             self.gate.count(refusal);
@@ -280,7 +280,10 @@ impl Membership {
     /// The reason it was refused, which is counted.
     pub(crate) fn open_ask(&mut self, source: IpAddr, message: &[u8]) -> Result<Header, Refusal> {
         let (header, _) = self.gate.open(source, message)?;
-        if header.kind == Kind::Ask { Ok(header) } else { Err(self.gate.count(Refusal::Malformed)) }
+        match header.kind {
+            Kind::Ask | Kind::Follow => Ok(header),
+            _ => Err(self.gate.count(Refusal::Malformed)),
+        }
     }
 
     /// Counts a message refused by the one who read it.

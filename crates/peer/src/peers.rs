@@ -7,6 +7,7 @@
 //! All peers are of its family.
 
 mod driver;
+mod feeds;
 mod fetches;
 mod outbox;
 
@@ -20,6 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::editions::Edition;
 use crate::gate::Refusals;
 use crate::membership::{Membership, Setup};
+use crate::streams::{Follower, Following};
 use crate::tables::TABLE_MAX;
 use driver::Driver;
 
@@ -27,6 +29,9 @@ use driver::Driver;
 const EVENTS: usize = 4096;
 
 const COMMANDS: usize = 64;
+
+/// Followers that wait to be told something.
+const FOLLOWERS: usize = 64;
 
 /// Something the helper wants to know.
 #[derive(Debug)]
@@ -62,6 +67,8 @@ enum Command {
     Close(BTreeSet<u16>),
     Table(u64, Arc<[u8]>),
     Note(u16, Vec<u8>),
+    Tell(mpsc::Sender<Follower>),
+    Follow(u16, mpsc::Sender<Vec<u8>>),
     Refusals(oneshot::Sender<Refusals>),
     Leave(oneshot::Sender<()>),
 }
@@ -123,6 +130,22 @@ impl Peers {
         self.send(Command::Note(node, note)).await
     }
 
+    /// From now on peers may follow this node; they come out here. To be called once.
+    ///
+    /// # Errors
+    /// [`PeersError::Stopped`].
+    pub async fn followers(&self) -> Result<mpsc::Receiver<Follower>, PeersError> {
+        let (followers, come) = mpsc::channel(FOLLOWERS);
+        self.send(Command::Tell(followers)).await?;
+        Ok(come)
+    }
+
+    /// The means to follow peers, from any thread; it does not keep this node in the cluster.
+    #[must_use]
+    pub fn follow(&self) -> Follow {
+        Follow { commands: self.commands.downgrade() }
+    }
+
     /// Refused messages since the start, by reason.
     ///
     /// # Errors
@@ -145,5 +168,24 @@ impl Peers {
 
     async fn send(&self, command: Command) -> Result<(), PeersError> {
         self.commands.send(command).await.map_err(|_| PeersError::Stopped)
+    }
+}
+
+/// Follows peers.
+#[derive(Debug, Clone)]
+pub struct Follow {
+    commands: mpsc::WeakSender<Command>,
+}
+
+impl Follow {
+    /// What the node tells from now on; ended at once when it is no peer, and soon when it does not tell.
+    ///
+    /// # Errors
+    /// [`PeersError::Stopped`].
+    pub async fn node(&self, node: u16) -> Result<Following, PeersError> {
+        let (heard, following) = Following::new();
+        let commands = self.commands.upgrade().ok_or(PeersError::Stopped)?;
+        commands.send(Command::Follow(node, heard)).await.map_err(|_| PeersError::Stopped)?;
+        Ok(following)
     }
 }

@@ -1,7 +1,8 @@
 //! The envelope of every message between helpers.
 //!
 //! Guarantees: sender, receiver, the sender's incarnation, a counter, the kind and the body are under one HMAC-SHA256,
-//! compared in constant time; no two messages of one incarnation to one receiver have the same counter. Leaves out:
+//! compared in constant time; no two messages of one incarnation to one receiver have the same counter, but those of one
+//! stream. Leaves out:
 //! secrecy (a body can be read on the wire) and order, which [`Gate`](crate::Gate) judges.
 //!
 //! Layout, big endian: version (1), kind (1), sender (2), receiver (2), incarnation (8), counter (8), body, code (32).
@@ -34,6 +35,10 @@ pub enum Kind {
     Answer,
     /// What the helpers say to each other, by datagram.
     Note,
+    /// Wants to hear what the receiver tells, by stream.
+    Follow,
+    /// A part of what the sender tells, by stream.
+    Feed,
 }
 
 impl Kind {
@@ -45,6 +50,8 @@ impl Kind {
             Self::Ask => 4,
             Self::Answer => 5,
             Self::Note => 6,
+            Self::Follow => 7,
+            Self::Feed => 8,
         }
     }
 
@@ -56,6 +63,8 @@ impl Kind {
             4 => Some(Self::Ask),
             5 => Some(Self::Answer),
             6 => Some(Self::Note),
+            7 => Some(Self::Follow),
+            8 => Some(Self::Feed),
             _ => None,
         }
     }

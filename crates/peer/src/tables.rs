@@ -14,8 +14,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-pub(crate) use ask::{Call, FetchError, fetch};
-pub(crate) use serve::{Allowed, Asked, Grant, serve};
+pub(crate) use ask::{Call, FetchError, connect, fetch};
+pub(crate) use serve::{Allowed, Asked, Grant, Table, serve};
 
 use crate::seal::OVERHEAD;
 
@@ -31,13 +31,15 @@ const ANSWER_HEAD: usize = 24;
 const ASK_MAX: usize = OVERHEAD;
 const ANSWER_MAX: usize = OVERHEAD + ANSWER_HEAD + TABLE_MAX;
 
-async fn write_frame(stream: &mut TcpStream, message: &[u8]) -> std::io::Result<()> {
+/// Writes a frame.
+pub(crate) async fn write_frame(stream: &mut TcpStream, message: &[u8]) -> std::io::Result<()> {
     let length = u32::try_from(message.len()).map_err(|_| std::io::ErrorKind::InvalidInput)?;
     stream.write_all(&length.to_be_bytes()).await?;
     stream.write_all(message).await
 }
 
-async fn read_frame(stream: &mut TcpStream, max: usize) -> std::io::Result<Vec<u8>> {
+/// Reads a frame of at most `max` bytes.
+pub(crate) async fn read_frame(stream: &mut TcpStream, max: usize) -> std::io::Result<Vec<u8>> {
     let length = stream.read_u32().await? as usize;
     if length > max {
         return Err(std::io::ErrorKind::InvalidData.into());

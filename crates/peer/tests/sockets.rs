@@ -7,7 +7,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use sortie_peer::{Key, Kind, PeerEvent, Peers, PeersError, Refusal, Sender, Setup, TABLE_MAX, Tuning, seal};
+use sortie_peer::{
+    Key, Kind, MESSAGE_MAX, PeerEvent, Peers, PeersError, Refusal, Sender, Setup, TABLE_MAX, Tuning, seal,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, UdpSocket};
 use tokio::sync::mpsc::Receiver;
@@ -249,4 +251,94 @@ async fn peers_of_the_sixth_version_meet_too() {
         }
         assert!(Instant::now() < end);
     }
+}
+
+fn numbered(number: u32, length: usize) -> Vec<u8> {
+    let mut message = vec![0; length];
+    message[..4].copy_from_slice(&number.to_be_bytes());
+    message
+}
+
+async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
+    timeout_at(Instant::now() + DEADLINE, future).await.unwrap_or_else(|_| panic!("{what}"))
+}
+
+#[tokio::test]
+async fn a_follower_hears_everything_in_order() {
+    let nodes = cluster(2).await;
+    let mut followers = nodes[0].peers.followers().await.unwrap();
+    let mut following = nodes[1].peers.follow().node(1).await.unwrap();
+    let follower = in_time("nobody follows", followers.recv()).await.unwrap();
+    assert_eq!(follower.node(), 2);
+    let tell = async {
+        for number in 0..100 {
+            follower.send(numbered(number, 40_000)).await.unwrap();
+        }
+    };
+    let hear = async {
+        for number in 0..100 {
+            assert_eq!(in_time("a message", following.next()).await.unwrap(), numbered(number, 40_000));
+        }
+    };
+    tokio::join!(tell, hear);
+    drop(follower);
+    assert_eq!(in_time("the end", following.next()).await, None);
+}
+
+#[tokio::test]
+async fn a_slow_follower_holds_up_its_sender() {
+    let nodes = cluster(2).await;
+    let mut followers = nodes[0].peers.followers().await.unwrap();
+    let mut following = nodes[1].peers.follow().node(1).await.unwrap();
+    let follower = in_time("nobody follows", followers.recv()).await.unwrap();
+    let mut sent = 0_u32;
+    let patience = Duration::from_millis(300);
+    while timeout_at(Instant::now() + patience, follower.send(numbered(sent, MESSAGE_MAX))).await.is_ok() {
+        sent += 1;
+        assert!(sent < 64, "64 MiB wait for a follower that reads nothing");
+    }
+    for number in 0..sent {
+        assert_eq!(in_time("a message", following.next()).await.unwrap()[..4], number.to_be_bytes());
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_says_nothing_stays_open_until_the_follower_goes() {
+    let nodes = cluster(2).await;
+    let mut followers = nodes[0].peers.followers().await.unwrap();
+    let mut following = nodes[1].peers.follow().node(1).await.unwrap();
+    let follower = in_time("nobody follows", followers.recv()).await.unwrap();
+    let quiet = timeout_at(Instant::now() + Duration::from_secs(6), following.next()).await;
+    assert!(quiet.is_err(), "{quiet:?}");
+    drop(following);
+    in_time("the follower's end", follower.gone()).await;
+}
+
+#[tokio::test]
+async fn nobody_follows_a_node_that_does_not_tell() {
+    let nodes = cluster(2).await;
+    let mut following = nodes[1].peers.follow().node(1).await.unwrap();
+    assert_eq!(in_time("the end", following.next()).await, None);
+    let mut stranger = nodes[1].peers.follow().node(9).await.unwrap();
+    assert_eq!(in_time("the end", stranger.next()).await, None);
+}
+
+#[tokio::test]
+async fn a_recorded_request_to_follow_is_refused() {
+    let port = port();
+    let node = Node::at(1, port, 3).await;
+    let udp = UdpSocket::bind((address(2), port)).await.unwrap();
+    udp.readable().await.unwrap();
+    let _followers = node.peers.followers().await.unwrap();
+    let request = seal(&key(), &Sender::new(2, 5).header(Kind::Follow, 1), &[]);
+    for is_new in [true, false] {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((address(2), 0).into()).unwrap();
+        let mut stream = socket.connect((address(1), port).into()).await.unwrap();
+        stream.write_u32(u32::try_from(request.len()).unwrap()).await.unwrap();
+        stream.write_all(&request).await.unwrap();
+        let answered = in_time("an answer or the end", stream.read_u32()).await;
+        assert_eq!(answered.is_ok(), is_new);
+    }
+    node.counts(Refusal::Replayed, 1).await;
 }

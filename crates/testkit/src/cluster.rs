@@ -6,10 +6,11 @@
 //!  n3 eth0 10.10.0.3 ──┘                     n3 eth1 172.16.1.13 ──┘
 //! ```
 //!
-//! Each node has a pod, 10.244.n.2, older than the helper. Both networks are bridges of one namespace, the switch, whose
-//! ports `n1l`, `n1o`, ... tell which node sent a packet. Leaves out: CNI, and IPv6 among the nodes.
+//! The same in IPv6: fd00:10::n, fd00:16::1n, 2001:db8:c0::10. Each node has a pod, 10.244.n.2 and fd00:244:n::2, older
+//! than the helper; pods reach each other by routes between the nodes. Both networks are bridges of one namespace, the
+//! switch, whose ports `n1l`, `n1o`, ... tell which node sent a packet. Leaves out: CNI.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -24,10 +25,13 @@ use crate::echo::{Door, Echo};
 use crate::net::{Namespace, Net};
 use crate::process::Process;
 use crate::programs;
+use crate::switch;
 use crate::wait::poll;
 
 /// Where the server listens.
 pub const SERVER: (Ipv4Addr, u16) = (Ipv4Addr::new(192, 0, 2, 10), 7000);
+/// The same in IPv6.
+pub const SERVER6: (Ipv6Addr, u16) = (Ipv6Addr::new(0x2001, 0xdb8, 0xc0, 0, 0, 0, 0, 0x10), 7000);
 /// Shortest time after which a node may own again.
 const AGAIN: Duration = Duration::from_millis(200);
 /// Longest time for an orderly end.
@@ -66,21 +70,24 @@ impl Cluster {
     /// When the kernel refuses something.
     pub fn new(count: usize) -> Result<Self> {
         let net = Net::new()?;
-        let (switch, router, server) = (net.namespace("switch")?, net.namespace("b")?, net.namespace("server")?);
-        switch.ip("link add lan type bridge\nlink add out type bridge\nlink set dev lan up\nlink set dev out up")?;
-        switch.wire("bo", (&router, "node"))?;
-        switch.ip("link set dev bo master out")?;
+        let (switch, router, server) = (switch::new(&net)?, net.namespace("b")?, net.namespace("server")?);
+        switch::plug(&switch, ("bo", "out"), (&router, "node"))?;
         router.wire("server", (&server, "b"))?;
         for namespace in [&router, &server] {
             namespace.sysctl("net/ipv4/ip_forward", "1")?;
+            namespace.sysctl("net/ipv6/conf/all/forwarding", "1")?;
         }
         router.ip(
-            "addr add 172.16.1.1/24 dev node\naddr add 10.9.0.1/24 dev server\nroute add 192.0.2.0/24 via 10.9.0.2",
+            "addr add 172.16.1.1/24 dev node\naddr add 10.9.0.1/24 dev server\nroute add 192.0.2.0/24 via 10.9.0.2\n\
+             -6 addr add fd00:16::1/64 dev node nodad\n-6 addr add fd00:9::1/64 dev server nodad\n\
+             -6 route add 2001:db8:c0::/64 via fd00:9::2",
         )?;
-        server.ip("addr add 10.9.0.2/24 dev b\naddr add 192.0.2.10/32 dev lo\nlink set dev lo up\nroute add default via 10.9.0.1")?;
-        let nodes = (1..=count).map(|number| node(&net, &switch, number)).collect::<Result<Vec<_>>>()?;
-        let door = Door { label: "b".to_owned(), device: None, at: SERVER.into() };
-        let echo = Echo::start(&server, &[door])?;
+        server.ip("addr add 10.9.0.2/24 dev b\naddr add 192.0.2.10/32 dev lo\nlink set dev lo up\n\
+             route add default via 10.9.0.1\n-6 addr add fd00:9::2/64 dev b nodad\n\
+             -6 addr add 2001:db8:c0::10/128 dev lo nodad\n-6 route add default via fd00:9::1")?;
+        let nodes = (1..=count).map(|number| node(&net, &switch, (number, count))).collect::<Result<Vec<_>>>()?;
+        let door = |at| Door { label: "b".to_owned(), device: None, at };
+        let echo = Echo::start(&server, &[door(SERVER.into()), door(SERVER6.into())])?;
         let cluster = Self { nodes, switch, router, _server: server, _echo: echo, net };
         cluster.key(&[7; 32])?;
         Ok(cluster)
@@ -139,6 +146,19 @@ impl Cluster {
         let helper = self.nodes[number - 1].helper.as_mut().context("no helper")?;
         helper.signal(Signal::SIGTERM)?;
         helper.wait(END).map(drop)
+    }
+
+    /// Removes everything of ours from a node whose helper has ended.
+    ///
+    /// # Errors
+    /// When something cannot be removed.
+    pub fn uninstall(&self, number: usize) -> Result<()> {
+        let mut command = Command::new(programs::ours("sortie-helper")?);
+        command.arg("uninstall").arg("--socket").arg(self.socket(number));
+        command.arg("--state-dir").arg(self.net.scratch().folder(&format!("state{number}"))?);
+        let mut child = self.nodes[number - 1].namespace.spawn(&mut command)?;
+        anyhow::ensure!(child.wait()?.success(), "uninstall failed");
+        Ok(())
     }
 
     /// `status -o json` of a node.
@@ -225,24 +245,31 @@ fn last(number: usize) -> u8 {
     u8::try_from(number).unwrap_or(u8::MAX)
 }
 
-fn node(net: &Net, switch: &Namespace, number: usize) -> Result<ClusterNode> {
+fn node(net: &Net, switch: &Namespace, (number, count): (usize, usize)) -> Result<ClusterNode> {
     let (namespace, pod) = (net.namespace(&format!("n{number}"))?, net.namespace(&format!("p{number}"))?);
     for (device, bridge) in [("eth0", "lan"), ("eth1", "out")] {
         let port = format!("n{number}{}", &bridge[..1]);
-        switch.wire(&port, (&namespace, device))?;
-        switch.ip(&format!("link set dev {port} master {bridge}"))?;
+        switch::plug(switch, (&port, bridge), (&namespace, device))?;
     }
-    for (key, value) in
-        [("net/ipv4/ip_forward", "1"), ("net/ipv4/conf/all/rp_filter", "1"), ("net/ipv4/conf/default/rp_filter", "1")]
+    for key in ["ipv4/ip_forward", "ipv4/conf/all/rp_filter", "ipv4/conf/default/rp_filter", "ipv6/conf/all/forwarding"]
     {
-        namespace.sysctl(key, value)?;
+        namespace.sysctl(&format!("net/{key}"), "1")?;
     }
     namespace.wire("pod", (&pod, "eth0"))?;
     namespace.ip(&format!(
         "addr add 10.10.0.{number}/24 dev eth0\naddr add 172.16.1.1{number}/24 dev eth1\nlink set dev lo up\n\
-         addr add 10.244.{number}.1/24 dev pod"
+         addr add 10.244.{number}.1/24 dev pod\n-6 addr add fd00:10::{number}/64 dev eth0 nodad\n\
+         -6 addr add fd00:16::1{number}/64 dev eth1 nodad\n-6 addr add fd00:244:{number}::1/64 dev pod nodad"
     ))?;
-    pod.ip(&format!("addr add 10.244.{number}.2/24 dev eth0\nroute add default via 10.244.{number}.1"))?;
+    for other in (1..=count).filter(|other| *other != number) {
+        namespace.ip(&format!(
+            "route add 10.244.{other}.0/24 via 10.10.0.{other}\n-6 route add fd00:244:{other}::/64 via fd00:10::{other}"
+        ))?;
+    }
+    pod.ip(&format!(
+        "addr add 10.244.{number}.2/24 dev eth0\nroute add default via 10.244.{number}.1\n\
+         -6 addr add fd00:244:{number}::2/64 dev eth0 nodad\n-6 route add default via fd00:244:{number}::1"
+    ))?;
     Ok(ClusterNode { number, namespace, pod, helper: None })
 }
 
@@ -252,20 +279,21 @@ pub fn manifests(count: usize) -> String {
     let node = |n: usize| {
         format!(
             "apiVersion: v1\nkind: Node\nmetadata: {{name: n{n}, annotations: {{sortie.dev/node-number: '{n}'}}}}\n\
-             spec: {{podCIDRs: [10.244.{n}.0/24]}}\n\
-             status: {{addresses: [{{type: InternalIP, address: 10.10.0.{n}}}]}}\n---\n\
+             spec: {{podCIDRs: [10.244.{n}.0/24, 'fd00:244:{n}::/64']}}\n\
+             status: {{addresses: [{{type: InternalIP, address: 10.10.0.{n}}}, {{type: InternalIP, address: 'fd00:10::{n}'}}]}}\n---\n\
              apiVersion: v1\nkind: Pod\nmetadata: {{name: sip-{n}, namespace: default, labels: {{app: sip}}}}\n\
-             spec: {{nodeName: n{n}}}\nstatus: {{podIPs: [{{ip: 10.244.{n}.2}}]}}\n---\n"
+             spec: {{nodeName: n{n}}}\nstatus: {{podIPs: [{{ip: 10.244.{n}.2}}, {{ip: 'fd00:244:{n}::2'}}]}}\n---\n"
         )
     };
     let nodes: String = (1..=count).map(node).collect();
     nodes
         + "apiVersion: sortie.dev/v1alpha1\nkind: ServiceOutboundRoute\nmetadata: {name: b}\n\
-           spec: {nextHops: [{gateway: 172.16.1.1, device: eth1}], allowedNamespaces: {from: All}}\n---\n\
+           spec: {nextHops: [{gateway: 172.16.1.1, device: eth1}, {gateway: 'fd00:16::1', device: eth1}], allowedNamespaces: {from: All}}\n---\n\
            apiVersion: sortie.dev/v1alpha1\nkind: AddressPool\nmetadata: {name: outer}\n\
-           spec: {addresses: [172.16.1.200-172.16.1.209], devices: [eth1], allowedNamespaces: {from: All}}\n---\n\
+           spec: {addresses: [172.16.1.200-172.16.1.209, 'fd00:16::200-fd00:16::209'], devices: [eth1], allowedNamespaces: {from: All}}\n---\n\
            apiVersion: v1\nkind: Service\n\
-           metadata: {name: sip, namespace: default, annotations: {sortie.dev/route: b, sortie.dev/addresses: 172.16.1.200}}\n\
+           metadata: {name: sip, namespace: default, annotations: {sortie.dev/route: b, sortie.dev/addresses: '172.16.1.200,fd00:16::200'}}\n\
            spec: {type: LoadBalancer, loadBalancerClass: sortie.dev/vip, selector: {app: sip}, \
-             ports: [{protocol: UDP, port: 5060}]}\n"
+             ipFamilies: [IPv4, IPv6], ports: [{name: u, protocol: UDP, port: 5060}, {name: t, protocol: TCP, port: 5060}, \
+             {name: s, protocol: SCTP, port: 2905}]}\n"
 }

@@ -3,7 +3,7 @@
 //! Guarantees: root, state, sockets and mounts are private to the test; containers, shims and control groups are gone
 //! when the guard is dropped. Leaves out: pulling images.
 
-mod image;
+pub(crate) mod configuration;
 
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -13,15 +13,20 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use crate::command;
 use crate::lab::Lab;
 use crate::net::{Mounts, Namespace, memory};
 use crate::process::Process;
 use crate::programs;
 use crate::tools::{Group, ensure};
 use crate::wait::{poll, until};
+use crate::{command, groups, image};
 
-pub use image::IMAGE;
+use configuration::Folders;
+
+/// Name of the image, also that of the sandbox.
+pub const IMAGE: &str = "docker.io/sortie/probe:1";
+/// The program in it.
+const PROGRAM: &str = "/probe";
 
 /// How long containerd may take to start.
 const START: Duration = Duration::from_secs(30);
@@ -29,8 +34,6 @@ const START: Duration = Duration::from_secs(30);
 const RUN: Duration = Duration::from_secs(20);
 /// Where runc and the shim keep sockets and state, whatever they are told.
 const FIXED: [&str; 2] = ["/run", "/var/lib"];
-/// Where control groups are.
-const CGROUPS: &str = "/sys/fs/cgroup";
 
 /// A running containerd.
 #[derive(Debug)]
@@ -53,7 +56,7 @@ impl<'a> Containerd<'a> {
         let mounts = Mounts::new(|| FIXED.iter().try_for_each(|path| memory(Path::new(path), "mode=755")))?;
         let node = lab.node.with_mounts(mounts);
         let config = folder.join("config.toml");
-        std::fs::write(&config, configuration(lab, &bin)?).context("cannot write containerd's configuration")?;
+        std::fs::write(&config, configuration(lab, &bin)?.text()).context("cannot write containerd's configuration")?;
         let mut command = Command::new(bin.join("containerd"));
         let path = std::env::var("PATH").unwrap_or_default();
         command.arg("--config").arg(&config).env("PATH", format!("{}:{path}", bin.display()));
@@ -72,7 +75,9 @@ impl<'a> Containerd<'a> {
     }
 
     fn import(&self, bin: &Path, program: &Path) -> Result<()> {
-        let archive = image::pack(&self.folder, program)?;
+        let (root, archive) = (self.folder.join("image"), self.folder.join("image.tar"));
+        image::add(&root, program)?;
+        image::pack(&root, (IMAGE, &[PROGRAM, "pause"]), &archive)?;
         let mut ctr = Command::new(bin.join("ctr"));
         ctr.arg("--address").arg(self.socket()).args(["--namespace", "k8s.io", "images", "import"]).arg(archive);
         self.node.with(|| command::text(&mut ctr, "")).map(drop)
@@ -125,7 +130,7 @@ impl<'a> Containerd<'a> {
         let config = json!({
             "metadata": {"name": name},
             "image": {"image": IMAGE},
-            "command": [image::PROGRAM],
+            "command": [PROGRAM],
             "args": words,
             "logPath": format!("{name}.log"),
             "linux": {},
@@ -158,9 +163,7 @@ impl<'a> Containerd<'a> {
 impl Drop for Containerd<'_> {
     fn drop(&mut self) {
         // Shims outlive containerd; everything in the node's namespace or the test's control groups is the test's.
-        for hierarchy in subfolders(Path::new(CGROUPS)) {
-            remove_group(&hierarchy.join(&self.group));
-        }
+        groups::remove(&self.group);
     }
 }
 
@@ -173,67 +176,17 @@ pub struct Sandbox {
     logs: PathBuf,
 }
 
-/// Ends what is in a control group and removes it, innermost first.
-fn remove_group(group: &Path) {
-    for inner in subfolders(group) {
-        remove_group(&inner);
-    }
-    let inside = std::fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
-    for pid in inside.lines().filter_map(|line| line.parse().ok()) {
-        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
-    }
-    if group.is_dir() && until(Duration::from_secs(5), "an empty group", || std::fs::remove_dir(group).is_ok()).is_err()
-    {
-        eprintln!("control group {} stays", group.display());
-    }
-}
-
-fn subfolders(folder: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()).collect()
-}
-
-fn configuration(lab: &Lab, bin: &Path) -> Result<String> {
+fn configuration<'b>(lab: &Lab, bin: &'b Path) -> Result<Folders<'b>> {
     let scratch = lab.net().scratch();
-    let (root, state, networks) =
-        (scratch.folder("containerd/root")?, scratch.folder("containerd/state")?, scratch.folder("net.d")?);
     let plugin = programs::ours("sortie")?;
-    let plugins = plugin.parent().context("the plugin has no folder")?;
-    Ok(format!(
-        r#"version = 3
-root = "{root}"
-state = "{state}"
-disabled_plugins = ["io.containerd.nri.v1.nri", "io.containerd.internal.v1.tracing", "io.containerd.tracing.processor.v1.otlp"]
-[grpc]
-  address = "{folder}/sock"
-[ttrpc]
-  address = "{folder}/ttrpc"
-[plugins.'io.containerd.transfer.v1.local']
-  unpack_config = [ {{ platform = "linux/amd64", snapshotter = "native", differ = "walking" }} ]
-[plugins.'io.containerd.cri.v1.images']
-  snapshotter = "native"
-  [plugins.'io.containerd.cri.v1.images'.pinned_images]
-    sandbox = "{IMAGE}"
-[plugins.'io.containerd.cri.v1.runtime']
-  # A container may lack the right to lower it.
-  restrict_oom_score_adj = true
-  netns_mounts_under_state_dir = true
-  [plugins.'io.containerd.cri.v1.runtime'.cni]
-    bin_dirs = ["{bin}", "{plugins}"]
-    conf_dir = "{networks}"
-    max_conf_num = 1
-  [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
-    runtime_type = "io.containerd.runc.v2"
-    snapshotter = "native"
-    [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
-      BinaryName = "{bin}/runc"
-      SystemdCgroup = false
-"#,
-        root = root.display(),
-        state = state.display(),
-        folder = scratch.path().join("containerd").display(),
-        bin = bin.display(),
-        plugins = plugins.display(),
-        networks = networks.display(),
-    ))
+    let plugins = plugin.parent().context("the plugin has no folder")?.to_path_buf();
+    Ok(Folders {
+        root: scratch.folder("containerd/root")?,
+        state: scratch.folder("containerd/state")?,
+        sockets: scratch.path().join("containerd"),
+        plugins: vec![bin.to_path_buf(), plugins],
+        networks: scratch.folder("net.d")?,
+        programs: bin,
+        sandbox: IMAGE,
+    })
 }

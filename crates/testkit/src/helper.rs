@@ -188,9 +188,11 @@ pub fn socket(lab: &Lab) -> PathBuf {
 }
 
 fn spawn(lab: &Lab, flags: &[String]) -> Result<Process> {
-    let manifests = lab.net().scratch().folder("manifests")?;
     let mut command = Command::new(programs::ours("sortie-helper")?);
-    command.args(["run", "--node", NODE, "--manifests"]).arg(manifests).args(places(lab)?);
+    command.args(["run", "--node", NODE]).args(places(lab)?);
+    if !flags.iter().any(|flag| flag == "--kubernetes") {
+        command.arg("--manifests").arg(lab.net().scratch().folder("manifests")?);
+    }
     if !flags.iter().any(|flag| flag == "--log-level") {
         command.args(["--log-level", "debug"]);
     }

@@ -9,7 +9,7 @@
 //! Guarantees: strict reverse-path filtering on every device of the node; the server answers by the router the request
 //! came by, also to addresses of pods, so that a leak arrives and is counted. Leaves out: pods and our own programs.
 
-mod wiring;
+pub(crate) mod wiring;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -116,7 +116,7 @@ impl Lab {
         for (index, router) in routers.iter().enumerate() {
             wiring::router(index, router, (&node, &server))?;
         }
-        let echo = Echo::start(&server, &doors())?;
+        let echo = Echo::start(&server, &doors(&ROUTERS))?;
         Ok(Self { node, routers, server, _echo: echo, net })
     }
 
@@ -190,13 +190,14 @@ impl Lab {
     }
 }
 
-fn doors() -> Vec<Door> {
+/// Every router's door at the server, on all ports in both families.
+pub(crate) fn doors(routers: &[&str]) -> Vec<Door> {
     let mut doors = Vec::new();
-    for router in ROUTERS {
+    for router in routers {
         for port in PORTS {
             for address in [IpAddr::V4(SERVER4), IpAddr::V6(SERVER6)] {
                 let at = SocketAddr::new(address, port);
-                doors.push(Door { label: router.to_owned(), device: Some(router.to_owned()), at });
+                doors.push(Door { label: (*router).to_owned(), device: Some((*router).to_owned()), at });
             }
         }
     }

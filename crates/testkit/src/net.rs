@@ -17,6 +17,7 @@ use anyhow::{Context, Result};
 use crate::command;
 use crate::scratch::Scratch;
 
+pub(crate) use enter::detach;
 pub use enter::{Mounts, bind, memory};
 
 /// Where `ip netns` keeps names.

@@ -28,10 +28,19 @@ impl Process {
     /// # Errors
     /// When it cannot be started.
     pub fn start(namespace: &Namespace, command: &mut Command, log: &Path) -> Result<Self> {
+        namespace.with(|| Self::start_here(command, log))
+    }
+
+    /// As [`Process::start`], where the calling thread is.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_here(command: &mut Command, log: &Path) -> Result<Self> {
         let options = File::options().create(true).append(true).open(log);
         let file = options.with_context(|| format!("cannot open {}", log.display()))?;
         command.stdin(Stdio::null()).stdout(file.try_clone().context("cannot share the log")?).stderr(file);
-        Ok(Self { child: namespace.spawn(command)?, log: log.to_path_buf() })
+        let child = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
+        Ok(Self { child, log: log.to_path_buf() })
     }
 
     /// Its process id.

@@ -7,17 +7,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use sortie_core::address::give;
-use sortie_core::candidates::{Answer, answering, candidates};
+use sortie_core::candidates::{Answer, answering};
 use sortie_core::desired::Lane;
 use sortie_core::model::{ObjectName, Reason, Service};
 use sortie_core::ownership::{Config, NodeNumber, Presence};
-use sortie_core::selection::address_paths;
+use sortie_core::replica::PathName;
+use sortie_core::selection::PathKey;
 use sortie_core::world::NodeFacts;
 use sortie_ipc::AddressStatus;
 use sortie_kernel::Platform;
 
+use super::peering::Place;
 use super::{Node, NodeError, chain};
 use crate::ownership::{Holdings, Plan, Unit, identity};
+use crate::replication::Part;
 
 impl<P: Platform> Node<P> {
     /// Addresses for the world just taken. What cannot be written is not given: after a restart it might be given to
@@ -49,6 +52,22 @@ impl<P: Platform> Node<P> {
         self.with_addresses().filter(held).map(|service| service.name.clone()).collect()
     }
 
+    /// What this node answers for that owns what it owns.
+    pub(super) fn answers(&self, facts: &NodeFacts) -> BTreeSet<Answer> {
+        let services = self.owned.iter().filter_map(|name| self.world.services.get(name));
+        services.flat_map(|service| answering(&self.world, &self.candidates, (facts, service))).collect()
+    }
+
+    /// Nodes that own addresses, but this one.
+    pub(super) fn owners(&self) -> BTreeMap<ObjectName, u16> {
+        let number = |service: &Service| {
+            let sole = self.sole_candidate(service).and_then(|name| self.world.nodes.get(&name)?.number);
+            sole.or_else(|| self.holdings.owners.get(&service.name).copied())
+        };
+        let others = self.with_addresses().filter(|service| !self.owned.contains(&service.name));
+        others.filter_map(|service| Some((service.name.clone(), number(service)?))).collect()
+    }
+
     /// Takes what was decided among the nodes; what is no longer owned is no longer answered for from this moment.
     pub(crate) fn set_holdings(&mut self, holdings: Holdings) {
         self.holdings = holdings;
@@ -64,38 +83,44 @@ impl<P: Platform> Node<P> {
         self.holdings.held.iter().filter(programmed).map(|(service, epoch)| (service.clone(), *epoch)).collect()
     }
 
+    /// What connections are told of and kept for.
+    pub(crate) fn part(&self) -> Part {
+        let claims = self.claims();
+        let name = |(path, number): (&PathKey, &u16)| {
+            let service = path.service()?.clone();
+            let epoch = *claims.get(&service)?;
+            let name = PathName { service, route: path.route().map(str::to_owned), epoch };
+            Some((self.settings.numbers.ct_mark.place(u32::from(*number)), name))
+        };
+        let shared = self.with_addresses().filter(|service| self.is_shared(service));
+        Part {
+            owned: self.allocation.paths.iter().filter_map(name).collect(),
+            services: shared.map(|service| service.name.clone()).collect(),
+        }
+    }
+
     /// Reads the devices, before the first reconcile does.
     pub(crate) async fn learn_devices(&mut self) -> Result<(), NodeError> {
         self.devices = self.platform.facts().await?.devices;
         Ok(())
     }
 
-    /// What this node could own beside others: its number and address among them, and the plan. `None` when there is no
-    /// such thing.
-    ///
-    /// # Errors
-    /// What is missing, with the remedy.
-    pub(crate) fn ownership_plan(&self) -> Result<Option<(u16, IpAddr, Plan)>, String> {
-        let shared: Vec<&Service> = self.with_addresses().filter(|service| self.is_shared(service)).collect();
-        if shared.is_empty() {
-            return Ok(None);
-        }
+    /// What this node could own beside others: its number and address among them, and the plan. `None` when nobody is
+    /// beside it, or nothing can be said to them.
+    pub(crate) fn ownership_plan(&self) -> Option<(u16, IpAddr, Plan)> {
         if !self.settings.has_peer_key {
-            return Err("several nodes could own its addresses: give every helper the same --peer-key-file".to_owned());
+            return None;
         }
-        let numbers = self.numbers()?;
-        let me = *numbers.get(&self.settings.node).ok_or_else(|| self.missing(&self.settings.node))?;
-        let own = self.address_of(&self.settings.node, None).ok_or_else(|| self.missing(&self.settings.node))?;
-        let peer = |(name, number): (&String, &u16)| Some((*number, self.address_of(name, Some(own))?));
-        let peers = numbers.iter().filter(|(name, _)| **name != self.settings.node).filter_map(peer).collect();
-        let unit = |service: &&Service| Ok((identity(&service.name), self.unit(service, &numbers)?));
-        let units = shared.iter().map(unit).collect::<Result<BTreeMap<_, _>, String>>()?;
-        Ok(Some((me, own, Plan { peers, units })))
+        let Place { number, address, peers } = self.place().ok().flatten()?;
+        let numbers = self.numbers().ok()?;
+        let shared = self.with_addresses().filter(|service| self.is_shared(service));
+        let unit = |service: &Service| Some((identity(&service.name), self.unit(service, &numbers).ok()?));
+        Some((number, address, Plan { peers, units: shared.filter_map(unit).collect() }))
     }
 
     /// Whether this node and others could own the Service's addresses.
     fn is_shared(&self, service: &Service) -> bool {
-        let nodes = candidates(&self.world, service);
+        let nodes = self.candidates.nodes(&service.name);
         nodes.len() > 1 && nodes.contains(&self.settings.node)
     }
 
@@ -103,40 +128,20 @@ impl<P: Platform> Node<P> {
         self.sole_candidate(service).is_some()
     }
 
-    /// Numbers of all nodes that have one.
-    fn numbers(&self) -> Result<BTreeMap<String, u16>, String> {
-        let mut seen = BTreeMap::<u16, &String>::new();
-        let numbered = || self.world.nodes.values().filter_map(|node| Some((&node.name, node.number?)));
-        for (name, number) in numbered() {
-            if let Some(other) = seen.insert(number, name) {
-                return Err(format!(
-                    "Nodes {other} and {name} have the same sortie.dev/node-number {number}: give each its own"
-                ));
-            }
-        }
-        Ok(numbered().map(|(name, number)| (name.clone(), number)).collect())
-    }
-
     fn missing(&self, node: &str) -> String {
         format!("Node {node} lacks the annotation sortie.dev/node-number or an address: add them to its manifest")
     }
 
-    /// The node's first address, of the family of another one if need be.
-    fn address_of(&self, node: &str, like: Option<IpAddr>) -> Option<IpAddr> {
-        let addresses = &self.world.nodes.get(node)?.addresses;
-        addresses.iter().copied().find(|address| like.is_none_or(|like| like.is_ipv4() == address.is_ipv4()))
-    }
-
     fn unit(&self, service: &Service, numbers: &BTreeMap<String, u16>) -> Result<Unit, String> {
         let number = |name: &String| numbers.get(name).map(|n| NodeNumber(*n)).ok_or_else(|| self.missing(name));
-        let candidates = candidates(&self.world, service).iter().map(number).collect::<Result<_, _>>()?;
+        let candidates = self.candidates.nodes(&service.name).iter().map(number).collect::<Result<_, _>>()?;
         let facts = NodeFacts { devices: self.devices.clone(), ..NodeFacts::default() };
-        let answers = answering(&self.world, &facts, &[service.name.clone()].into());
+        let answers = answering(&self.world, &self.candidates, (&facts, service));
         let is_up = |answer: &Answer| self.devices.get(&answer.device).is_some_and(|device| device.up);
         let presence = if answers.iter().any(is_up) && self.has_way(service) { Presence::Up } else { Presence::Down };
         Ok(Unit {
             service: service.name.clone(),
-            config: Config { candidates, path: 0 },
+            config: Config { candidates },
             presence,
             places: answers.iter().map(|answer| (answer.device.clone(), answer.address)).collect(),
             hops: answers.iter().filter_map(|a| Some((a.device.clone(), a.next_hop?))).collect(),
@@ -146,9 +151,7 @@ impl<P: Platform> Node<P> {
     /// Whether every route of the Service can leave here by some next hop, as the last reconcile saw it.
     fn has_way(&self, service: &Service) -> bool {
         let Some(skeleton) = &self.skeleton else { return true };
-        let paths = address_paths(&self.world);
-        let of_service = paths.iter().filter(|path| path.service() == Some(&service.name));
-        let mut exits = of_service.filter_map(|path| skeleton.exits.get(path.route()?));
+        let mut exits = self.candidates.routes(&service.name).filter_map(|route| skeleton.exits.get(route));
         exits.all(|exit| exit.lanes.values().any(|lane| matches!(lane, Lane::Open(_))))
     }
 
@@ -161,8 +164,8 @@ impl<P: Platform> Node<P> {
         if self.world.nodes.is_empty() {
             return Some(self.settings.node.clone());
         }
-        let mut nodes = candidates(&self.world, service).into_iter();
-        nodes.next().filter(|_| nodes.next().is_none())
+        let mut nodes = self.candidates.nodes(&service.name).iter();
+        nodes.next().filter(|_| nodes.next().is_none()).cloned()
     }
 
     /// The node that owns the Service's addresses, if it is known.
@@ -215,10 +218,13 @@ impl<P: Platform> Node<P> {
     }
 
     fn why_nobody(&self, service: &Service) -> String {
-        if candidates(&self.world, service).is_empty() {
+        if self.candidates.nodes(&service.name).is_empty() {
             return "no node matches the selectors of its pools and routes".to_owned();
         }
+        if !self.settings.has_peer_key {
+            return "several nodes could own its addresses: give every helper the same --peer-key-file".to_owned();
+        }
         let none = || "no node that could own its addresses does at present".to_owned();
-        self.ownership_plan().err().unwrap_or_else(none)
+        self.numbers().and_then(|numbers| self.unit(service, &numbers)).err().unwrap_or_else(none)
     }
 }

@@ -23,7 +23,7 @@ const CODE_ENVIRONMENT: u32 = 4;
 /// CNI error: input or output failed.
 const CODE_IO: u32 = 5;
 /// CNI error: try again later.
-const CODE_AGAIN: u32 = 11;
+pub(crate) const CODE_AGAIN: u32 = 11;
 /// Ours: the pod's network is not known to be the cluster's.
 const CODE_POD_CIDR: u32 = 103;
 

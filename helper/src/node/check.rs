@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use sortie_core::desired::Member;
+use sortie_core::ids::TUNNEL_DEVICE;
+use sortie_core::nft::named;
 use sortie_core::plan::plan;
 use sortie_core::state::{NftChange, NftEdit, NftElement, NftKey, Route, RouteKind, Rule, Step};
 use sortie_ipc::{AttachmentKey, Failure, Reply};
@@ -61,9 +63,9 @@ impl<'a> Concern<'a> {
         match step {
             Step::EnsureRule(rule) => self.has_rule(&rule).then_some(Step::EnsureRule(rule)),
             Step::RemoveRule(rule) => self.has_rule(&rule).then_some(Step::RemoveRule(rule)),
-            Step::Elements { remove, add } => {
+            Step::Elements { family, remove, add } => {
                 let (remove, add) = (self.elements(remove), self.elements(add));
-                (!remove.is_empty() || !add.is_empty()).then_some(Step::Elements { remove, add })
+                (!remove.is_empty() || !add.is_empty()).then_some(Step::Elements { family, remove, add })
             }
             Step::Nft(NftChange::Edit(edit)) => self.edit(edit),
             other => Some(other),
@@ -71,13 +73,13 @@ impl<'a> Concern<'a> {
     }
 
     fn edit(&self, edit: NftEdit) -> Option<Step> {
-        let NftEdit { mut chains, remove, add, .. } = edit;
+        let NftEdit { family, mut chains, remove, add, .. } = edit;
         chains.retain(|name, _| !is_interned(name) || self.member.chains.contains_key(name));
         let (remove, add) = (self.elements(remove), self.elements(add));
         if chains.is_empty() {
-            return (!remove.is_empty() || !add.is_empty()).then_some(Step::Elements { remove, add });
+            return (!remove.is_empty() || !add.is_empty()).then_some(Step::Elements { family, remove, add });
         }
-        Some(Step::Nft(NftChange::Edit(NftEdit { chains, remove, add, ..NftEdit::default() })))
+        Some(Step::Nft(NftChange::Edit(NftEdit { family, chains, remove, add, ..NftEdit::default() })))
     }
 
     fn has_rule(&self, rule: &Rule) -> bool {
@@ -107,14 +109,18 @@ pub(super) fn sentence(step: &Step) -> Option<String> {
         Step::RemoveRoute(r) => format!("route is left over: {}", route(r)),
         Step::EnsureRule(r) => format!("rule is missing: {}", r),
         Step::RemoveRule(r) => format!("rule is left over: {}", r),
-        Step::Nft(NftChange::Replace(_)) => "nft table inet sortie is missing or has another frame".to_owned(),
-        Step::Nft(NftChange::Delete) => "nft table inet sortie is left over".to_owned(),
+        Step::EnsureTunnel(_) => format!("device {TUNNEL_DEVICE} is missing or differs"),
+        Step::RemoveTunnel => format!("device {TUNNEL_DEVICE} is left over"),
+        Step::Nft(NftChange::Replace(table)) => {
+            format!("nft table {} is missing or has another frame", named(table.family))
+        }
+        Step::Nft(NftChange::Delete(family)) => format!("nft table {} is left over", named(*family)),
         Step::Nft(NftChange::Edit(edit)) => {
             let chains: Vec<&str> = edit.chains.keys().chain(&edit.remove_chains).map(String::as_str).collect();
             let elements = elements(&edit.remove, &edit.add);
             format!("nft chains differ: {}; {elements}", chains.join(" "))
         }
-        Step::Elements { remove, add } => elements(remove, add),
+        Step::Elements { remove, add, .. } => elements(remove, add),
         Step::PurgeConntrack(_) => return None,
     })
 }

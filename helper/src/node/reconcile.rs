@@ -1,14 +1,11 @@
 //! From what is wanted to what is there, verified.
 
-use std::collections::BTreeSet;
-
 use sortie_core::allocation::{Demand, allocate};
 use sortie_core::apply;
-use sortie_core::candidates::answering;
 use sortie_core::desired::{Desired, Inputs, Member, Skeleton, skeleton};
 use sortie_core::model::{Attachment, Pod, PodReference};
 use sortie_core::plan::{misled, plan};
-use sortie_core::selection::{Assignment, PathKey, address_paths, interest, select_admitted};
+use sortie_core::selection::{Assignment, address_paths, interest, select_admitted};
 use sortie_core::state::{ConntrackFilter, NftKey, NodeState, Step};
 use sortie_core::world::NodeFacts;
 use sortie_ipc::StoredAttachment;
@@ -54,6 +51,7 @@ impl<P: Platform> Node<P> {
         }
         let assignments: Vec<Assignment> = self.held().map(|held| select_admitted(&self.world, held)).collect();
         self.owned = self.to_own();
+        self.ask_carrier().await;
         self.renumber(&facts, &assignments)?;
         let next = self.build(&facts);
         if let Some(before) = &self.skeleton {
@@ -65,7 +63,7 @@ impl<P: Platform> Node<P> {
         self.skeleton = Some(next);
         self.mode = mode;
         self.bring(&desired).await?;
-        self.answering = answering(&self.world, &facts, &self.owned);
+        self.answering = self.answers(&facts);
         self.devices = facts.devices;
         self.write_down()
     }
@@ -73,8 +71,10 @@ impl<P: Platform> Node<P> {
     /// Gives numbers to the routes and paths of the world and of these assignments.
     fn renumber(&mut self, facts: &NodeFacts, assignments: &[Assignment]) -> Result<(), NodeError> {
         let flows = assignments.iter().flat_map(|assignment| &assignment.flows);
-        let own = flows.map(|flow| &flow.path).chain(&self.announced).filter(|path| path.service().is_some()).cloned();
-        let addresses: BTreeSet<PathKey> = address_paths(&self.world).into_iter().chain(own).collect();
+        let own = flows.map(|flow| &flow.path).chain(&self.announced).filter(|path| path.service().is_some());
+        let mut addresses = address_paths(&self.world);
+        self.wanted = own.filter(|path| !addresses.contains(*path)).cloned().collect();
+        addresses.extend(self.wanted.iter().chain(&self.holdings.wanted).cloned());
         let demand = Demand { world: &self.world, facts, numbers: self.settings.numbers, addresses: &addresses };
         let (allocation, refused) = allocate(&self.allocation, &demand);
         self.unnumbered = refused;
@@ -95,6 +95,7 @@ impl<P: Platform> Node<P> {
             cluster_cidrs: &self.settings.cluster_cidrs,
             owned: &self.owned,
             leased: &self.leased(),
+            peering: self.peering().as_ref(),
         })
     }
 

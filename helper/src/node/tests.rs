@@ -91,7 +91,7 @@ pub(super) fn world() -> Vec<Object> {
 }
 
 fn facts() -> NodeFacts {
-    let device = Device { index: 7, up: true, addresses: vec!["192.168.50.2/24".parse().unwrap()] };
+    let device = Device { index: 7, up: true, mtu: 1500, addresses: vec!["192.168.50.2/24".parse().unwrap()] };
     NodeFacts { devices: BTreeMap::from([(DeviceName("eth1".to_owned()), device)]), ..NodeFacts::default() }
 }
 

@@ -1,7 +1,8 @@
 //! The thread's loop: inputs from everywhere into the machine, its actions out.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
@@ -9,14 +10,15 @@ use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use sortie_core::model::ObjectName;
 use sortie_core::ownership::{Action, Identity, Input, Machine, Message, Millis, NodeNumber, Presence, Reach, Table};
-use sortie_kernel::announce::{Mac, link_addresses};
+use sortie_kernel::announce::{Prober, link_addresses};
 use sortie_kernel::blocking::Elements;
 use sortie_peer::{PeerEvent, Peers, Tuning};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
-use super::probes::{self, Known};
-use super::{Command, Holdings, Plan, Setup};
+use super::words::{Dealings, Heard, Published};
+use super::{Command, Holdings, Plan, Setup, probes};
+use crate::replication::Streams;
 use crate::store;
 
 /// Changes of the table that one run can make before its versions reach those of a run a millisecond later.
@@ -24,14 +26,6 @@ const CHANGES: u32 = 12;
 
 /// Longest silence of a daemon that works: one run of `nft` has ten seconds.
 const HUNG: Duration = Duration::from_secs(15);
-
-/// What a node tells its peers.
-#[derive(Serialize, Deserialize)]
-struct Published {
-    table: Table,
-    /// Link addresses of its devices, by which it is known on the wire.
-    links: BTreeSet<[u8; 6]>,
-}
 
 /// What survives the helper.
 #[derive(Default, Serialize, Deserialize)]
@@ -46,17 +40,30 @@ pub(super) struct Driver {
     events: mpsc::Receiver<PeerEvent>,
     lease: Elements,
     probes: JoinSet<Input>,
+    prober: Arc<Prober>,
     plan: Plan,
-    /// Link addresses of the peers.
-    known: Known,
+    heard: Heard,
+    /// What this node does for others.
+    dealings: Dealings,
+    /// Whether another owner may be known than was told.
+    owners: Owners,
     saved: Saved,
     file: PathBuf,
+    /// Gets the ways to and from the peers, once.
+    streams: Option<oneshot::Sender<Streams>>,
     is_leaving: bool,
     heard_daemon: Instant,
     /// Whether the daemon has not been heard for too long.
     is_orphan: bool,
     now: Holdings,
     told: watch::Sender<Holdings>,
+}
+
+/// Whether the owners that were told are still those that are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owners {
+    Told,
+    Unsettled,
 }
 
 impl Driver {
@@ -81,10 +88,14 @@ impl Driver {
             events,
             lease: Elements::open()?,
             probes: JoinSet::new(),
+            prober: Arc::default(),
             plan,
-            known: Known::default(),
+            heard: Heard::default(),
+            dealings: Dealings::default(),
+            owners: Owners::Unsettled,
             saved: Saved { incarnation, table: before.table },
             file: setup.file,
+            streams: Some(setup.streams),
             is_leaving: false,
             heard_daemon: Instant::now(),
             is_orphan: false,
@@ -116,6 +127,8 @@ impl Driver {
     }
 
     async fn begin(&mut self) -> anyhow::Result<()> {
+        let streams = Streams { followers: self.peers.followers().await?, follow: self.peers.follow() };
+        let _ = self.streams.take().map(|wanted| wanted.send(streams));
         let plan = std::mem::take(&mut self.plan);
         self.configure(plan).await?;
         let left = u64::try_from(self.lease.lease_left()?.as_millis()).unwrap_or(0);
@@ -137,17 +150,21 @@ impl Driver {
         match command {
             Command::Alive => Ok(()),
             Command::Plan(plan) => self.configure(plan).await,
-            Command::Programmed(claims) => {
-                for (service, epoch) in claims {
-                    self.input(Input::Programmed(identity(&service), epoch)).await?;
-                }
-                Ok(())
-            }
+            Command::Programmed(claims, dealings) => self.programmed(claims, dealings).await,
             Command::Leave => {
                 self.is_leaving = true;
                 self.input(Input::Leave).await
             }
         }
+    }
+
+    /// Whoever learns that an address is owned here learns at once how to send for it.
+    async fn programmed(&mut self, claims: BTreeMap<ObjectName, u64>, dealings: Dealings) -> anyhow::Result<()> {
+        let is_new = dealings != self.dealings;
+        self.dealings = dealings;
+        let claims = claims.into_iter().map(|(service, epoch)| Input::Programmed(identity(&service), epoch));
+        let inputs = claims.chain(is_new.then_some(Input::Beside)).collect();
+        self.inputs(inputs).await
     }
 
     /// Nobody programs or answers while the daemon hangs, so another node had better own.
@@ -158,11 +175,9 @@ impl Driver {
         }
         self.is_orphan = hangs;
         log::warn!("the daemon hangs={hangs}");
-        for (identity, unit) in self.plan.units.clone() {
-            let presence = if hangs { Presence::Down } else { unit.presence };
-            self.input(Input::Device(identity, presence)).await?;
-        }
-        Ok(())
+        let presence = |unit: &super::Unit| if hangs { Presence::Down } else { unit.presence };
+        let devices = self.plan.units.iter().map(|(identity, unit)| Input::Device(identity.clone(), presence(unit)));
+        self.inputs(devices.collect()).await
     }
 
     /// Tells the machine what differs from the plan before.
@@ -173,30 +188,19 @@ impl Driver {
         let close = plan.units.values().flat_map(|unit| &unit.config.candidates).map(|node| node.0);
         self.peers.set_close_peers(close.collect()).await?;
         let before = std::mem::replace(&mut self.plan, plan.clone());
-        for gone in before.units.keys().filter(|identity| !plan.units.contains_key(*identity)) {
-            self.input(Input::Configure(gone.clone(), None)).await?;
-        }
+        let gone = before.units.keys().filter(|identity| !plan.units.contains_key(*identity));
+        let mut inputs: Vec<Input> = gone.map(|identity| Input::Configure(identity.clone(), None)).collect();
         for (identity, unit) in &plan.units {
             let old = before.units.get(identity);
             if old.is_none_or(|old| old.config != unit.config) {
-                self.input(Input::Configure(identity.clone(), Some(unit.config.clone()))).await?;
+                inputs.push(Input::Configure(identity.clone(), Some(unit.config.clone())));
             }
             if old.is_none_or(|old| old.presence != unit.presence) {
-                self.input(Input::Device(identity.clone(), unit.presence)).await?;
-                self.hop_follows(identity, unit).await?;
+                inputs.push(Input::Device(identity.clone(), unit.presence));
+                inputs.extend(hop_follows(identity, unit)?);
             }
         }
-        Ok(())
-    }
-
-    /// The word of the health probes on the next hop stands in the presence already; only of two candidates each asks
-    /// the next hop itself, all the time.
-    async fn hop_follows(&mut self, identity: &Identity, unit: &super::Unit) -> anyhow::Result<()> {
-        if unit.config.candidates.len() == 2 {
-            return Ok(());
-        }
-        let reach = if unit.presence == Presence::Up { Reach::Reached } else { Reach::Lost };
-        self.input(Input::NextHop { identity: identity.clone(), sent: clock()?, reach }).await
+        self.inputs(inputs).await
     }
 
     async fn hear(&mut self, event: PeerEvent) -> anyhow::Result<()> {
@@ -212,19 +216,16 @@ impl Driver {
 
     fn understood(&mut self, event: PeerEvent) -> anyhow::Result<Option<Input>> {
         Ok(Some(match event {
-            PeerEvent::Up(node) => Input::Peer(NodeNumber(node), Presence::Up),
-            PeerEvent::Down(node) => Input::Peer(NodeNumber(node), Presence::Down),
+            PeerEvent::Up(node) => self.presence(node, Presence::Up),
+            PeerEvent::Down(node) => self.presence(node, Presence::Down),
             PeerEvent::Note(node, bytes) => {
                 let message =
                     serde_json::from_slice::<Message>(&bytes).with_context(|| format!("note of node {node}"))?;
                 Input::Message(NodeNumber(node), message)
             }
             PeerEvent::Table(node, _, bytes) if !bytes.is_empty() => {
-                let told = || format!("table of node {node}");
-                let Published { table, links } = serde_json::from_slice(&bytes).with_context(told)?;
-                anyhow::ensure!(table.node.0 == node, "{} speaks for node {}", told(), table.node.0);
-                self.known.learn(NodeNumber(node), links.into_iter().map(Mac));
-                Input::Table(table)
+                self.owners = Owners::Unsettled;
+                Input::Table(self.heard.learn(node, &bytes)?)
             }
             PeerEvent::Trouble(at, error) => {
                 log::error!("peer traffic cannot go on, tried again at={at} error={error}");
@@ -234,14 +235,27 @@ impl Driver {
         }))
     }
 
+    fn presence(&mut self, node: u16, presence: Presence) -> Input {
+        self.heard.presence(node, presence);
+        self.owners = Owners::Unsettled;
+        Input::Peer(NodeNumber(node), presence)
+    }
+
     async fn input(&mut self, input: Input) -> anyhow::Result<()> {
-        let actions = self.machine.handle(clock()?, input);
+        self.inputs(vec![input]).await
+    }
+
+    async fn inputs(&mut self, inputs: Vec<Input>) -> anyhow::Result<()> {
+        let actions = self.machine.handle_all(clock()?, inputs);
         self.act(actions).await?;
         self.tell();
         Ok(())
     }
 
     async fn act(&mut self, actions: Vec<Action>) -> anyhow::Result<()> {
+        if actions.iter().any(|action| matches!(action, Action::Publish { .. } | Action::Withdraw { .. })) {
+            self.owners = Owners::Unsettled;
+        }
         for action in actions {
             if !matches!(action, Action::Send(..) | Action::RenewLease { .. } | Action::ProbeNextHop(_)) {
                 log::debug!("action={action:?}");
@@ -294,16 +308,18 @@ impl Driver {
         self.saved.table = self.machine.table().clone();
         save(&self.file, &self.saved)?;
         let links = link_addresses()?.into_iter().map(|mac| mac.0).collect();
-        let published = Published { table: self.saved.table.clone(), links };
+        let Dealings { offer, wanted } = self.dealings.clone();
+        let table = self.saved.table.clone();
+        let published = Published { table, links, offer: offer.into_iter().collect(), wanted };
         let version = published.table.version;
         Ok(self.peers.set_table(version, serde_json::to_vec(&published)?).await?)
     }
 
     fn probe_wire(&mut self, identity: Identity, started: Millis) {
         let places = self.plan.units.get(&identity).map(|unit| unit.places.clone()).unwrap_or_default();
-        let known = self.known.clone();
+        let (known, prober) = (self.heard.known.clone(), Arc::clone(&self.prober));
         self.probes.spawn(async move {
-            let sighting = probes::wire(places, &known).await;
+            let sighting = probes::wire(&prober, places, &known).await;
             Input::Wire { identity, started, sighting }
         });
     }
@@ -311,16 +327,19 @@ impl Driver {
     fn probe_hop(&mut self, identity: Identity) -> anyhow::Result<()> {
         let hops = self.plan.units.get(&identity).map(|unit| unit.hops.clone()).unwrap_or_default();
         let sent = clock()?;
-        self.probes.spawn(async move { Input::NextHop { identity, sent, reach: probes::hop(hops).await } });
+        let prober = Arc::clone(&self.prober);
+        self.probes.spawn(async move { Input::NextHop { identity, sent, reach: probes::hop(&prober, hops).await } });
         Ok(())
     }
 
     /// Tells the daemon if anything is new.
     fn tell(&mut self) {
-        let owner = |(identity, unit): (&Identity, &super::Unit)| {
-            Some((unit.service.clone(), self.machine.owner_of(identity)?.0.0))
-        };
-        self.now.owners = self.plan.units.iter().filter_map(owner).collect();
+        if self.owners == Owners::Unsettled {
+            let owners = self.machine.owners().into_iter();
+            self.now.owners = owners.filter_map(|(identity, node)| Some((service(identity)?, node.0))).collect();
+            (self.now.offers, self.now.wanted) = (self.heard.offers(), self.heard.wanted());
+            self.owners = Owners::Told;
+        }
         self.now.held.retain(|service, _| self.plan.units.contains_key(&identity(service)));
         self.now.has_left = self.is_leaving && !self.machine.holds_anything();
         let now = &self.now;
@@ -332,9 +351,24 @@ impl Driver {
     }
 }
 
+/// The word of the health probes on the next hop stands in the presence already; only of two candidates each asks the
+/// next hop itself, all the time.
+fn hop_follows(identity: &Identity, unit: &super::Unit) -> anyhow::Result<Option<Input>> {
+    if unit.config.candidates.len() == 2 {
+        return Ok(None);
+    }
+    let reach = if unit.presence == Presence::Up { Reach::Reached } else { Reach::Lost };
+    Ok(Some(Input::NextHop { identity: identity.clone(), sent: clock()?, reach }))
+}
+
 /// The identity of a Service's addresses.
 pub(crate) fn identity(service: &ObjectName) -> Identity {
     Identity(format!("service/{service}"))
+}
+
+fn service(identity: &Identity) -> Option<ObjectName> {
+    let (namespace, name) = identity.0.strip_prefix("service/")?.split_once('/')?;
+    Some(ObjectName { namespace: namespace.to_owned(), name: name.to_owned() })
 }
 
 /// A clock that goes on while the machine sleeps, and over restarts of the helper.

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sortie_core::model::DeviceName;
 use sortie_core::ownership::{NodeNumber, Reach, Sighting};
-use sortie_kernel::announce::{Mac, ProbeOutcome, probe};
+use sortie_kernel::announce::{Mac, ProbeOutcome, Prober};
 use tokio::task::JoinSet;
 
 /// Time for a probe of an address; a claim waits for it.
@@ -27,8 +28,8 @@ impl Known {
 }
 
 /// Probes all places at once. A stranger counts more than a peer, and an answer more than a question.
-pub(super) async fn wire(places: Vec<(DeviceName, IpAddr)>, known: &Known) -> Sighting {
-    let outcomes = all(places, WIRE).await;
+pub(super) async fn wire(prober: &Arc<Prober>, places: Vec<(DeviceName, IpAddr)>, known: &Known) -> Sighting {
+    let outcomes = all(prober, places, WIRE).await;
     let answered: BTreeSet<Mac> =
         outcomes.iter().filter_map(|o| if let ProbeOutcome::Answered(m) = o { Some(*m) } else { None }).collect();
     let asked = outcomes.iter().filter_map(|o| if let ProbeOutcome::Asked(mac) = o { known.0.get(mac) } else { None });
@@ -44,20 +45,21 @@ pub(super) async fn wire(places: Vec<(DeviceName, IpAddr)>, known: &Known) -> Si
 }
 
 /// Whether any next hop answers; where there is none to ask, the device's state must do.
-pub(super) async fn hop(hops: Vec<(DeviceName, IpAddr)>) -> Reach {
+pub(super) async fn hop(prober: &Arc<Prober>, hops: Vec<(DeviceName, IpAddr)>) -> Reach {
     if hops.is_empty() {
         return Reach::Reached;
     }
-    let outcomes = all(hops, HOP).await;
+    let outcomes = all(prober, hops, HOP).await;
     let answers = outcomes.iter().any(|outcome| matches!(outcome, ProbeOutcome::Answered(_)));
     if answers { Reach::Reached } else { Reach::Lost }
 }
 
 /// What cannot be probed is left out: its device is gone or down.
-async fn all(places: Vec<(DeviceName, IpAddr)>, time: Duration) -> Vec<ProbeOutcome> {
+async fn all(prober: &Arc<Prober>, places: Vec<(DeviceName, IpAddr)>, time: Duration) -> Vec<ProbeOutcome> {
     let mut probes = JoinSet::new();
     for (device, address) in places {
-        probes.spawn(async move { probe(&device, address, time).await });
+        let prober = Arc::clone(prober);
+        probes.spawn(async move { prober.probe(&device, address, time).await });
     }
     probes.join_all().await.into_iter().filter_map(Result::ok).collect()
 }

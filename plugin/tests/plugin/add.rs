@@ -178,6 +178,7 @@ pub(crate) fn rule(from: &str, table: u32) -> Rule {
     Rule {
         family: Family::V4,
         priority: 1300,
+        iif: None,
         from: Some(from.parse().unwrap()),
         to: None,
         protocol: None,

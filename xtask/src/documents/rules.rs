@@ -15,8 +15,8 @@ pub(super) fn unknown_rules(document: &str, recorded: &str) -> Vec<String> {
 }
 
 fn is_recorded(recorded: &str, chain: &str, rule: &str) -> bool {
-    let whole = format!("add rule inet sortie {chain} {rule}");
-    recorded.lines().any(|line| line.split(" comment ").next() == Some(whole.as_str()))
+    let whole = ["inet", "netdev"].map(|family| format!("add rule {family} sortie {chain} {rule}"));
+    recorded.lines().any(|line| line.split(" comment ").next().is_some_and(|rule| whole.iter().any(|w| w == rule)))
 }
 
 /// Each rule with its chain.

@@ -8,12 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnetwork::IpNetwork;
 
 use super::exits::{Exit, Lane, link_local, network_of, networks};
-use super::{Inputs, empty_map, vips};
-use crate::ids::{EXIT_MAIN, EXIT_NONE, Numbers};
+use super::{Inputs, empty_map, tunnel, vips};
+use crate::ids::{EXIT_MAIN, EXIT_NONE, EXIT_TUNNEL, Numbers, TUNNEL_DEVICE};
 use crate::model::Family;
 use crate::nft::{chain, late_set};
 use crate::selection::{PathKey, PathSource};
 use crate::state::{NftChain, NftKey, NftMapKind, NftTable, NftValue};
+use crate::steering::Remote;
 
 /// Packets of a path with a wrong device or source.
 const DROP_GUARD: &str = "drop_guard";
@@ -45,15 +46,15 @@ pub(super) fn excluded(cluster: &[IpNetwork]) -> Vec<IpNetwork> {
 }
 
 /// The table without members.
-pub(super) fn table(inputs: &Inputs<'_>, exits: &BTreeMap<String, Exit>, excluded: &[IpNetwork]) -> NftTable {
+pub(super) fn table(inputs: &Inputs<'_>, (exits, remote): Ways<'_>, excluded: &[IpNetwork]) -> NftTable {
     let mut table = NftTable::default();
     table
         .counters
         .extend([DROP_GUARD, DROP_CLOSED, DROP_NO_EXIT, DROP_STALE, DROP_LATE, DROP_UNTRACKED].map(str::to_owned));
     let marks = Marks { numbers: inputs.numbers };
-    table.chains.extend(decision(excluded, marks));
-    table.chains.extend(rewriting(excluded, marks));
-    table.chains.extend(guard(excluded, marks));
+    table.chains.extend(decision(inputs, excluded, marks));
+    table.chains.extend(rewriting(inputs, excluded, marks));
+    table.chains.extend(guard(inputs, excluded, marks));
     for family in Family::ALL {
         table.maps.insert(late_set(family).to_owned(), empty_map(NftMapKind::Tuples(family)));
         table.maps.insert(map_name("pods", family), empty_map(NftMapKind::Addresses(family)));
@@ -61,18 +62,22 @@ pub(super) fn table(inputs: &Inputs<'_>, exits: &BTreeMap<String, Exit>, exclude
             table.maps.insert(map_name(name, family), empty_map(NftMapKind::AddressVerdict(family)));
         }
     }
-    vips::declare(&mut table, marks);
+    vips::declare(&mut table, inputs, marks);
     for name in ["exit", "gexit", "gsrc", "nat"] {
         table.maps.insert(name.to_owned(), empty_map(NftMapKind::MarkVerdict));
     }
     fixed_exits(&mut table, marks);
-    exits.values().for_each(|exit| add_exit(&mut table, exit, marks));
+    tunnel::declare(&mut table, inputs, marks);
+    exits.values().for_each(|exit| add_exit(&mut table, exit, inputs, marks));
     for (path, number) in &inputs.allocation.paths {
-        add_path(&mut table, path, *number, &Numbering { marks, exits, inputs });
+        add_path(&mut table, path, *number, &Numbering { marks, exits, remote, inputs });
     }
     vips::add_addresses(&mut table, inputs);
     table
 }
+
+/// Exits of this node by route, and paths that leave by other nodes.
+pub(super) type Ways<'a> = (&'a BTreeMap<String, Exit>, &'a BTreeMap<PathKey, Remote>);
 
 /// `pods4`, `sel6`, …
 pub(super) fn map_name(name: &str, family: Family) -> String {
@@ -105,6 +110,22 @@ impl Marks {
         let others = self.numbers.packet_mark.others();
         format!("meta mark set meta mark and {others:#010x} or {:#010x}", self.exit_value(exit))
     }
+    /// The node a flow came from.
+    pub(super) fn node(self) -> String {
+        format!("ct mark and {:#010x}", self.numbers.node_mark.0)
+    }
+    pub(super) fn path_and_node(self) -> String {
+        format!("ct mark and {:#010x}", self.numbers.ct_mark.0 | self.numbers.node_mark.0)
+    }
+    pub(super) fn set_return(self) -> String {
+        let bit = self.numbers.return_mark;
+        format!("meta mark set meta mark and {:#010x} or {:#010x}", bit.others(), bit.0)
+    }
+    /// The exit "tunnel", and no way back.
+    pub(super) fn enter_tunnel(self) -> String {
+        let others = self.numbers.packet_mark.others() & self.numbers.return_mark.others();
+        format!("meta mark set meta mark and {others:#010x} or {:#010x}", self.exit_value(EXIT_TUNNEL))
+    }
     fn set_path(self, path: u16) -> String {
         let others = self.numbers.ct_mark.others();
         format!("ct mark set ct mark and {others:#010x} or {:#010x}", self.path_value(path))
@@ -115,7 +136,15 @@ impl Marks {
 pub(super) struct Numbering<'a> {
     pub(super) marks: Marks,
     pub(super) exits: &'a BTreeMap<String, Exit>,
+    pub(super) remote: &'a BTreeMap<PathKey, Remote>,
     pub(super) inputs: &'a Inputs<'a>,
+}
+
+impl Numbering<'_> {
+    /// The exit of a path that does not leave here.
+    pub(super) fn elsewhere(&self, path: &PathKey) -> u8 {
+        if self.remote.contains_key(path) { EXIT_TUNNEL } else { EXIT_NONE }
+    }
 }
 
 fn returns(excluded: &[IpNetwork], side: &str, family: Option<Family>) -> Vec<String> {
@@ -139,17 +168,17 @@ pub(super) fn owned(rules: &[&str]) -> Vec<String> {
     rules.iter().map(|r| (*r).to_owned()).collect()
 }
 
-fn decision(excluded: &[IpNetwork], marks: Marks) -> impl Iterator<Item = (String, NftChain)> {
+fn decision(inputs: &Inputs<'_>, excluded: &[IpNetwork], marks: Marks) -> impl Iterator<Item = (String, NftChain)> {
     let known = format!("{} vmap @exit", marks.path());
-    let pre = vec![
-        known.clone(),
+    let mut pre = tunnel::before_decision(inputs, &known);
+    pre.extend([
         "ct state established,related ip saddr != @pods4 return".to_owned(),
         "ct state established,related ip6 saddr != @pods6 return".to_owned(),
         "ct direction reply return".to_owned(),
         "jump pick".to_owned(),
         known.clone(),
         format!("{} != 0 counter name {DROP_NO_EXIT} drop", marks.path()),
-    ];
+    ]);
     let late = |family: Family| {
         let (ip, set) = (keyword(family), late_set(family));
         let tuple = format!("{ip} saddr . {ip} daddr . meta l4proto . th sport . th dport @{set}");
@@ -186,11 +215,12 @@ fn decision(excluded: &[IpNetwork], marks: Marks) -> impl Iterator<Item = (Strin
     ])
 }
 
-fn rewriting(excluded: &[IpNetwork], marks: Marks) -> impl Iterator<Item = (String, NftChain)> {
+fn rewriting(inputs: &Inputs<'_>, excluded: &[IpNetwork], marks: Marks) -> impl Iterator<Item = (String, NftChain)> {
     let mut post = vec![
         format!("{} == 0 return", marks.path()),
         format!("{} == {:#010x} return", marks.exit(), marks.exit_value(EXIT_MAIN)),
     ];
+    post.extend(inputs.peering.map(|_| format!("oifname \"{TUNNEL_DEVICE}\" goto keep")));
     post.extend(returns(excluded, "daddr", None));
     post.push(format!("{} vmap @nat", marks.path()));
     named(vec![
@@ -200,18 +230,19 @@ fn rewriting(excluded: &[IpNetwork], marks: Marks) -> impl Iterator<Item = (Stri
     ])
 }
 
-fn guard(excluded: &[IpNetwork], marks: Marks) -> impl Iterator<Item = (String, NftChain)> {
+fn guard(inputs: &Inputs<'_>, excluded: &[IpNetwork], marks: Marks) -> impl Iterator<Item = (String, NftChain)> {
     let mut gdrop = returns(excluded, "daddr", None);
     gdrop.push(format!("counter name {DROP_GUARD} drop"));
+    let tunnel = inputs.peering.map(|_| format!("oifname \"{TUNNEL_DEVICE}\" goto tout"));
+    let first = tunnel.into_iter().chain([format!("{} != 0 goto gx", marks.path())]).collect();
+    // Identity was bound where a packet out of the tunnel came from: the pod is another node's.
+    let foreign = inputs.peering.map(|_| format!("iifname \"{TUNNEL_DEVICE}\" return"));
+    let pods = owned(&["ip saddr @pods4 return", "ip6 saddr @pods6 return", "goto gdrop"]);
     named(vec![
-        (
-            "guard",
-            Some("type filter hook postrouting priority 300; policy accept;"),
-            vec![format!("{} != 0 goto gx", marks.path())],
-        ),
+        ("guard", Some("type filter hook postrouting priority 300; policy accept;"), first),
         ("gx", None, vec![vips::lease_rule(marks), format!("{} vmap @gexit", marks.exit()), "goto gdrop".to_owned()]),
         ("gdev", None, owned(&["fib saddr . oif type local return", "goto gdrop"])),
-        ("gpod", None, owned(&["ip saddr @pods4 return", "ip6 saddr @pods6 return", "goto gdrop"])),
+        ("gpod", None, foreign.into_iter().chain(pods).collect()),
         ("gdrop", None, gdrop),
     ])
 }
@@ -231,9 +262,10 @@ fn fixed_exits(table: &mut NftTable, marks: Marks) {
     }
 }
 
-fn add_exit(table: &mut NftTable, exit: &Exit, marks: Marks) {
+fn add_exit(table: &mut NftTable, exit: &Exit, inputs: &Inputs<'_>, marks: Marks) {
     let n = exit.number;
-    let mut leave: Vec<String> = exit.lanes.iter().filter_map(|(family, lane)| detour(*family, lane)).collect();
+    let mut leave = tunnel::of_exit(inputs, marks);
+    leave.extend(exit.lanes.iter().filter_map(|(family, lane)| detour(*family, lane)));
     leave.push(marks.set_exit(n));
     leave.push("accept".to_owned());
     table.chains.insert(format!("e{n}"), chain(None, leave));
@@ -287,6 +319,7 @@ fn add_path(table: &mut NftTable, path: &PathKey, number: u16, numbering: &Numbe
     let (exit, nat, source) = match path {
         PathKey::Address { .. } => return vips::add_path(table, path, key, numbering),
         PathKey::Closed => (Some(EXIT_NONE), None, None),
+        _ if numbering.elsewhere(path) == EXIT_TUNNEL => (Some(EXIT_TUNNEL), None, None),
         PathKey::Route { route, source: PathSource::Device } => {
             (numbering.exits.get(route).map(|e| e.number), Some("masq"), Some("gdev"))
         }

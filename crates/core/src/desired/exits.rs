@@ -268,6 +268,7 @@ pub(super) fn exit_rule(family: Family, exit: u8, table: u32, numbers: Numbers) 
     Rule {
         family,
         priority: PRIORITY_EXIT,
+        iif: None,
         from: None,
         to: None,
         protocol: None,
@@ -279,7 +280,7 @@ pub(super) fn exit_rule(family: Family, exit: u8, table: u32, numbers: Numbers) 
 }
 
 /// What every exit table holds: throws for the cluster and for link-local networks, and the end.
-fn fence(table: u32, cluster: &[IpNetwork]) -> impl Iterator<Item = Route> {
+pub(super) fn fence(table: u32, cluster: &[IpNetwork]) -> impl Iterator<Item = Route> {
     let route = move |destination, metric, kind| Route { table, destination, metric, kind };
     let throws = cluster.iter().copied().map(network_of).chain(link_local()).collect::<BTreeSet<_>>();
     let ends = everything().map(move |d| route(d, METRIC_LAST, RouteKind::Unreachable));
@@ -307,7 +308,7 @@ fn ways(exit: &Exit, cluster: &[IpNetwork]) -> Vec<Route> {
 }
 
 /// `0.0.0.0/0` and `::/0`.
-fn everything() -> impl Iterator<Item = IpNetwork> {
+pub(super) fn everything() -> impl Iterator<Item = IpNetwork> {
     networks(&[("0.0.0.0", 0), ("::", 0)])
 }
 

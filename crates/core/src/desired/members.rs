@@ -8,7 +8,9 @@ use ipnetwork::IpNetwork;
 
 use super::Skeleton;
 use super::chains::{device_list, keyword, map_name, path_chain};
-use crate::ids::{EXIT_ADDRESS, EXIT_NONE, PRIORITY_POD_EXIT, PRIORITY_POD_NONE, TABLE_MAIN, TABLE_NONE};
+use crate::ids::{
+    EXIT_ADDRESS, EXIT_NONE, EXIT_TUNNEL, PRIORITY_POD_EXIT, PRIORITY_POD_NONE, TABLE_MAIN, TABLE_NONE, TABLE_TUNNEL,
+};
 use crate::model::{Family, PortRange};
 use crate::nft::chain;
 use crate::selection::{Assignment, Flow, FlowMatch, PathKey};
@@ -114,6 +116,7 @@ impl Skeleton {
         let none = (EXIT_NONE, TABLE_NONE);
         let by_route = |route: &String| self.exits.get(route).map_or(none, |exit| (exit.number, exit.table));
         match path {
+            _ if self.remote.contains_key(path) => (EXIT_TUNNEL, TABLE_TUNNEL),
             PathKey::Route { route, .. } => by_route(route),
             PathKey::Address { service, .. } if !self.owned.contains(service) => none,
             PathKey::Address { route: Some(route), .. } => by_route(route),
@@ -128,6 +131,7 @@ impl Skeleton {
         let by_mark = Rule {
             family: Family::of(address),
             priority: PRIORITY_POD_EXIT,
+            iif: None,
             from: Some(IpNetwork::from(address)),
             to: flow.matcher.destination,
             protocol: flow.matcher.protocol,

@@ -10,6 +10,7 @@ use super::Inputs;
 use super::chains::{Marks, Numbering, insert, map_name, named, path_chain};
 use super::empty_map;
 use super::exits::exit_rule;
+use super::tunnel;
 use crate::ids::{EXIT_ADDRESS, EXIT_NONE, TABLE_MAIN};
 use crate::model::{Family, Service, ServicePort};
 use crate::nft::{LEASE_SET, chain};
@@ -36,7 +37,7 @@ pub(super) fn rules(inputs: &Inputs<'_>) -> Vec<Rule> {
 }
 
 /// Sets, maps and chains without their members.
-pub(super) fn declare(table: &mut NftTable, marks: Marks) {
+pub(super) fn declare(table: &mut NftTable, inputs: &Inputs<'_>, marks: Marks) {
     table.counters.extend([DROP, DROP_LEASE].map(str::to_owned));
     table.maps.insert(LEASE_SET.to_owned(), empty_map(NftMapKind::Lease));
     table.maps.insert("leased".to_owned(), empty_map(NftMapKind::Marks));
@@ -51,7 +52,8 @@ pub(super) fn declare(table: &mut NftTable, marks: Marks) {
         }
     }
     let path = marks.path();
-    let leave = vec![marks.set_exit(EXIT_ADDRESS), "accept".to_owned()];
+    let mut leave = tunnel::of_exit(inputs, marks);
+    leave.extend([marks.set_exit(EXIT_ADDRESS), "accept".to_owned()]);
     let rewrite = vec![format!("snat ip to {path} map @snat4"), format!("snat ip6 to {path} map @snat6")];
     let source = vec![
         format!("{path} . ip saddr @kvip4 return"),
@@ -73,7 +75,7 @@ pub(super) fn add_path(table: &mut NftTable, path: &PathKey, key: NftKey, number
     insert(table, "gexit", NftKey::Mark(numbering.marks.exit_value(EXIT_ADDRESS)), &format!("g{EXIT_ADDRESS}"));
     let owned = path.service().filter(|name| numbering.inputs.owned.contains(name));
     let Some(service) = owned.and_then(|name| numbering.inputs.world.services.get(name)) else {
-        return insert(table, "exit", key, &format!("e{EXIT_NONE}"));
+        return insert(table, "exit", key, &format!("e{}", numbering.elsewhere(path)));
     };
     let exit = match path.route() {
         Some(route) => numbering.exits.get(route).map_or(EXIT_NONE, |exit| exit.number),
@@ -98,17 +100,26 @@ fn source(service: &Service, family: Family) -> Option<IpAddr> {
     service.addresses.iter().copied().find(|address| Family::of(*address) == family)
 }
 
-/// What comes in for the addresses this node owns.
+/// What comes in for the addresses this node owns. The chains of the others are there, too, so that an address that
+/// moves here moves elements only.
 pub(super) fn add_addresses(table: &mut NftTable, inputs: &Inputs<'_>) {
-    for service in inputs.owned.iter().filter_map(|name| inputs.world.services.get(name)) {
-        let inbound = inbound(inputs, service);
-        for address in &service.addresses {
-            let (family, key) = (Family::of(*address), NftKey::Address(*address));
-            put(table, &map_name("vips", family), key, NftValue::Member);
-            if let Some((name, rules)) = &inbound {
-                table.chains.entry(name.clone()).or_insert_with(|| chain(None, rules.clone()));
-                put(table, &map_name("svc", family), key, NftValue::Goto(name.clone()));
-            }
+    for service in inputs.world.services.values().filter(|service| !service.addresses.is_empty()) {
+        let inbound = inbound(inputs, service).map(|(name, rules)| {
+            table.chains.entry(name.clone()).or_insert_with(|| chain(None, rules));
+            NftValue::Goto(name)
+        });
+        if inputs.owned.contains(&service.name) {
+            add_owned(table, service, inbound.as_ref());
+        }
+    }
+}
+
+fn add_owned(table: &mut NftTable, service: &Service, inbound: Option<&NftValue>) {
+    for address in &service.addresses {
+        let (family, key) = (Family::of(*address), NftKey::Address(*address));
+        put(table, &map_name("vips", family), key, NftValue::Member);
+        if let Some(inbound) = inbound {
+            put(table, &map_name("svc", family), key, inbound.clone());
         }
     }
 }

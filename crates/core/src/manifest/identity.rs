@@ -11,6 +11,10 @@ use crate::reader::{Fault, Field, Read, name};
 const GROUP: &str = "sortie.dev";
 const VERSION: &str = "sortie.dev/v1alpha1";
 
+/// Group and version of the Service networks (`kubernetes.io/docs/reference/networking/service-cidr`, GA in 1.33).
+const NETWORKING: &str = "networking.k8s.io/v1";
+const SERVICE_CIDR: &str = "ServiceCIDR";
+
 const CORE: [(&str, Kind); 4] =
     [("Node", Kind::Node), ("Namespace", Kind::Namespace), ("Pod", Kind::Pod), ("Service", Kind::Service)];
 const OURS: [(&str, Kind); 3] = [
@@ -37,7 +41,12 @@ pub(super) fn identity(field: &Field<'_>) -> Identity {
         Err(fault) => return Identity::Refused(None, fault),
     };
     let version = field.get("apiVersion").and_then(|f| f.as_text()).unwrap_or_default();
-    let is_right = if is_core(kind) { version == "v1" } else { version == VERSION };
+    let is_right = version
+        == match kind {
+            Kind::ServiceCidr => NETWORKING,
+            kind if is_core(kind) => "v1",
+            _ => VERSION,
+        };
     let wrong = || Fault {
         field: field.require("apiVersion").map_or_else(|fault| fault.field, |f| f.path().to_owned()),
         ..Fault::invalid("", format!("{version:?} is not a version of {kind:?}"), format!("write {VERSION}"))
@@ -70,6 +79,9 @@ fn known_kind(field: &Field<'_>) -> Read<Option<Kind>> {
     }
     if group.is_empty() && name.is_empty() {
         return Err(kind.fault("is empty", "name the kind"));
+    }
+    if (name, version.text()?) == (SERVICE_CIDR, NETWORKING) {
+        return Ok(Some(Kind::ServiceCidr));
     }
     let is_v1 = version.text()? == "v1";
     Ok(find(&CORE, name).filter(|_| is_v1).or_else(|| find(&OURS, name).filter(|_| group.is_empty())))

@@ -22,9 +22,15 @@ pub(super) fn pod(key: &ObjectKey, field: &Field<'_>) -> Read<Pod> {
     })
 }
 
+/// A pod that has ended names addresses that may be another's by now.
+const ENDED: [&str; 2] = ["Succeeded", "Failed"];
+
 fn addresses(field: &Field<'_>) -> Read<Vec<IpAddr>> {
     let Some(status) = field.get("status") else { return Ok(Vec::new()) };
     let status = status.lenient()?;
+    if status.optional("phase", Field::text)?.is_some_and(|phase| ENDED.contains(&phase)) {
+        return Ok(Vec::new());
+    }
     let entry = |entry: &Field<'_>| network::address(&entry.clone().lenient()?.require("ip")?);
     let several = status.list("podIPs", NETWORKS_MAX, entry)?;
     if !several.is_empty() {

@@ -3,6 +3,7 @@
 mod files;
 mod kinds;
 mod routes;
+mod specs;
 
 use super::{Document, parse};
 use crate::model::{Object, Rejection};

@@ -24,6 +24,14 @@ pub struct Machine {
     running: Running,
     staying: Staying,
     lease: Option<Millis>,
+    beside: Beside,
+}
+
+/// Whether what stands beside the table was published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Beside {
+    Published,
+    Changed,
 }
 
 /// Whether [`Machine::start`] has been called.
@@ -50,6 +58,7 @@ impl Machine {
             running: Running::Prepares,
             staying: Staying::Stays,
             lease: None,
+            beside: Beside::Published,
         }
     }
 
@@ -75,19 +84,25 @@ impl Machine {
 
     /// What follows from an input. Times never go back.
     pub fn handle(&mut self, now: Millis, input: Input) -> Vec<Action> {
-        let answer = if let Input::Message(from, Message::Ask { version, stamp }) = &input {
-            Some((*from, *version, *stamp))
-        } else {
-            None
-        };
-        let mut actions = self.take_in(now, input);
+        self.handle_all(now, [input])
+    }
+
+    /// What follows from inputs of one moment; deciding once costs as much as for one of them.
+    pub fn handle_all(&mut self, now: Millis, inputs: impl IntoIterator<Item = Input>) -> Vec<Action> {
+        let (mut actions, mut asked) = (Vec::new(), Vec::new());
+        for input in inputs {
+            if let Input::Message(from, Message::Ask { version, stamp }) = &input {
+                asked.push((*from, *version, *stamp));
+            }
+            actions.extend(self.take_in(now, input));
+        }
         if self.running == Running::Prepares {
             return Vec::new();
         }
         self.settle(now, &mut actions);
-        if let Some((to, asked, stamp)) = answer {
-            actions.push(Action::Send(to, Message::Answer { version: self.table.version, stamp, asked }));
-        }
+        let version = self.table.version;
+        let answer = |(to, asked, stamp)| Action::Send(to, Message::Answer { version, stamp, asked });
+        actions.extend(asked.into_iter().map(answer));
         actions
     }
 
@@ -111,6 +126,7 @@ impl Machine {
             Input::Programmed(identity, epoch) => {
                 self.with_unit(&identity, now, |unit, _| unit.programmed(epoch));
             }
+            Input::Beside => self.beside = Beside::Changed,
             Input::Leave => self.staying = Staying::Leaves,
             Input::Tick => {}
         }
@@ -216,9 +232,10 @@ impl Machine {
         let changed: Vec<(Identity, Row)> = self.units.iter().filter_map(row).collect();
         let rows = self.table.rows.len();
         self.table.rows.retain(|identity, _| self.units.contains_key(identity));
-        if changed.is_empty() && rows == self.table.rows.len() {
+        if changed.is_empty() && rows == self.table.rows.len() && self.beside == Beside::Published {
             return None;
         }
+        self.beside = Beside::Published;
         self.table.rows.extend(changed);
         self.table.version += 1;
         Some(Action::Publish { version: self.table.version })

@@ -57,8 +57,6 @@ pub enum Fitness {
 pub struct Claim {
     /// Highest epoch heard when it was made, plus one.
     pub epoch: u64,
-    /// The claimant's number for the path (K on the wire).
-    pub path: u16,
     /// How far it is.
     pub stage: Stage,
 }

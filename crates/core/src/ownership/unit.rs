@@ -94,12 +94,11 @@ impl Unit {
     }
 
     pub(super) fn row(&self, scene: &Scene<'_>) -> Row {
-        let path = self.config.path;
         let able = self.is_able(scene);
         Row {
             ballot: self.ballot,
             fitness: if able { Fitness::Fit } else { Fitness::Unfit },
-            claim: self.own.map(|own| Claim { epoch: own.epoch, path, stage: own.stage }),
+            claim: self.own.map(|own| Claim { epoch: own.epoch, stage: own.stage }),
             supports: self.promises.clone(),
         }
     }

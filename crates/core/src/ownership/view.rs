@@ -1,5 +1,7 @@
 //! Questions to the machine.
 
+use std::collections::BTreeMap;
+
 use super::peer::Scene;
 use super::unit::Unit;
 use super::{Claim, Identity, LATE, LEASE, MARGIN, Machine, Millis, NodeNumber, PAUSE, PROBE, RENEW, Stage, Table};
@@ -11,24 +13,42 @@ impl Machine {
         &self.table
     }
 
-    /// The owner with the highest epoch known, its number for the path, and the epoch.
+    /// Owners of everything that anybody claims, also of what this node is no candidate for: those with the highest epochs.
     #[must_use]
-    pub fn owner_of(&self, identity: &Identity) -> Option<(NodeNumber, u16, u64)> {
+    pub fn owners(&self) -> BTreeMap<&Identity, NodeNumber> {
+        let own = self.table.rows.iter().map(|row| (self.me, row));
+        let tables = self.peers.iter().filter_map(|(node, peer)| Some((*node, peer.table.as_ref()?)));
+        let rows = own.chain(tables.flat_map(|(node, table)| table.rows.iter().map(move |row| (node, row))));
+        let mut found = BTreeMap::<&Identity, (u64, NodeNumber)>::new();
+        for (node, (identity, row)) in rows {
+            let Some(claim) = row.claim.filter(Claim::owns) else { continue };
+            let seen = self.units.get(identity).map_or(0, |unit| unit.seen);
+            if claim.epoch >= seen {
+                let best = found.entry(identity).or_insert((claim.epoch, node));
+                *best = (*best).max((claim.epoch, node));
+            }
+        }
+        found.into_iter().map(|(identity, (_, node))| (identity, node)).collect()
+    }
+
+    /// The owner with the highest epoch known, and the epoch.
+    #[must_use]
+    pub fn owner_of(&self, identity: &Identity) -> Option<(NodeNumber, u64)> {
         let unit = self.units.get(identity)?;
-        let own = unit.own.map(|own| Claim { epoch: own.epoch, path: unit.config.path, stage: own.stage });
+        let own = unit.own.map(|own| Claim { epoch: own.epoch, stage: own.stage });
         let peers = self.peers.iter().filter_map(|(node, peer)| {
             let claim = peer.table.as_ref()?.rows.get(identity)?.claim?;
             Some((*node, claim))
         });
         let claims = own.map(|claim| (self.me, claim)).into_iter().chain(peers);
         let owners = claims.filter(|(_, claim)| claim.owns() && claim.epoch >= unit.seen);
-        owners.max_by_key(|(node, claim)| (claim.epoch, *node)).map(|(node, claim)| (node, claim.path, claim.epoch))
+        owners.max_by_key(|(node, claim)| (claim.epoch, *node)).map(|(node, claim)| (node, claim.epoch))
     }
 
     /// Who would own after the present owner; connections are streamed there.
     #[must_use]
     pub fn next_candidate(&self, identity: &Identity, now: Millis) -> Option<NodeNumber> {
-        let owner = self.owner_of(identity).map(|(node, _, _)| node)?;
+        let owner = self.owner_of(identity).map(|(node, _)| node)?;
         self.units.get(identity)?.successor(&self.scene(identity, now), owner)
     }
 

@@ -67,7 +67,7 @@ pub(crate) fn address_text(path: &str, text: &str) -> Read<IpAddr> {
 pub(crate) fn network_text(path: &str, text: &str) -> Read<IpNetwork> {
     let Some((first, length)) = text.split_once('/') else { return Ok(address_text(path, text)?.into()) };
     let address = address_text(path, first)?;
-    let digits = !length.is_empty() && length.bytes().all(|b| b.is_ascii_digit());
+    let digits = length.bytes().all(|b| b.is_ascii_digit()) && (length == "0" || !length.starts_with('0'));
     let network = length.parse().ok().filter(|_| digits).and_then(|n| IpNetwork::new(address, n).ok());
     let most = if address.is_ipv4() { 32 } else { 128 };
     let wrong_length = || {

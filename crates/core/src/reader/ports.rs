@@ -31,10 +31,9 @@ pub(crate) fn object_or_text(field: &Field<'_>) -> Read<PortMatch> {
     }
 }
 
-/// A protocol, in upper or lower case.
+/// A protocol as the Kubernetes API writes it.
 pub(crate) fn protocol(field: &Field<'_>) -> Read<Protocol> {
-    let text = field.text()?;
-    named(text).ok_or_else(|| field.fault(format!("{text:?} is not a protocol"), "use TCP, UDP or SCTP"))
+    field.choice(&[("TCP", Protocol::Tcp), ("UDP", Protocol::Udp), ("SCTP", Protocol::Sctp)])
 }
 
 /// One port.

@@ -18,13 +18,42 @@ pub(crate) fn labels(field: &Field<'_>) -> Read<Labels> {
     object.entries().map(|(key, value)| Ok((key.to_owned(), value.text()?.to_owned()))).collect()
 }
 
+/// Prefix, `/` and name of a label (`kubernetes.io/docs/concepts/overview/working-with-objects/labels`).
+const KEY_MAX: usize = 253 + 1 + 63;
+/// Value of a label.
+const VALUE_MAX: usize = 63;
+
 /// `{matchLabels, matchExpressions}`.
 pub(crate) fn selector(field: &Field<'_>) -> Read<LabelSelector> {
     let field = field.clone().strict(&["matchLabels", "matchExpressions"])?;
     Ok(LabelSelector {
-        match_labels: field.optional("matchLabels", labels)?.unwrap_or_default(),
+        match_labels: field.optional("matchLabels", match_labels)?.unwrap_or_default(),
         match_expressions: field.list("matchExpressions", ENTRIES_MAX, expression)?,
     })
+}
+
+fn match_labels(field: &Field<'_>) -> Read<Labels> {
+    let count = field.entries().count();
+    if count > ENTRIES_MAX {
+        return Err(field.fault(format!("has {count} entries, more than {ENTRIES_MAX}"), "split the object"));
+    }
+    for (name, entry) in field.entries() {
+        short(&entry, name, KEY_MAX)?;
+        value(&entry)?;
+    }
+    labels(field)
+}
+
+fn short(field: &Field<'_>, text: &str, most: usize) -> Read<()> {
+    let is_short = text.chars().count() <= most;
+    let fault = || field.fault(format!("has more than {most} characters"), "use what a label can be");
+    is_short.then_some(()).ok_or_else(fault)
+}
+
+fn value(field: &Field<'_>) -> Read<String> {
+    let text = field.text()?;
+    short(field, text, VALUE_MAX)?;
+    Ok(text.to_owned())
 }
 
 /// `{from: All}` or `{from: Selector, selector}`.
@@ -46,8 +75,9 @@ fn expression(field: &Field<'_>) -> Read<LabelExpression> {
     if key.text()?.is_empty() {
         return Err(key.fault("is empty", "name a label"));
     }
+    short(&key, key.text()?, KEY_MAX)?;
     let operator = field.require("operator")?.choice(&OPERATORS)?;
-    let values = field.list("values", ENTRIES_MAX, |value| value.text().map(str::to_owned))?;
+    let values = field.list("values", ENTRIES_MAX, value)?;
     let wants_values = matches!(operator, LabelOperator::In | LabelOperator::NotIn);
     if wants_values == values.is_empty() {
         let remedy = "give values with In and NotIn, and none with Exists and DoesNotExist";

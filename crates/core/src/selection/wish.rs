@@ -112,6 +112,11 @@ impl<'a> Subject<'a> {
         Self { namespace: Some(&reference.namespace), pod: known.map_or(Who::Unknown, Who::Known) }
     }
 
+    /// Whether its object is known.
+    pub(super) fn is_known(&self) -> bool {
+        matches!(self.pod, Who::Known(_))
+    }
+
     /// A pod by its object.
     pub(super) fn pod(pod: &'a Pod) -> Self {
         Self { namespace: Some(&pod.name.namespace), pod: Who::Known(pod) }

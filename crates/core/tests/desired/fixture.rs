@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use sortie_core::allocation::{Allocation, Demand, allocate};
-use sortie_core::desired::{Inputs, Skeleton, skeleton};
+use sortie_core::desired::{Inputs, Peering, Skeleton, skeleton};
 use sortie_core::ids::Numbers;
 use sortie_core::model::{
-    AllowedNamespaces, DeviceName, Health, HealthMode, Meta, NextHop, Node, PortRange, Protocol, ServiceOutboundRoute,
-    WhenUnavailable,
+    AllowedNamespaces, DeviceName, Health, HealthMode, Meta, NextHop, Node, ObjectName, PortRange, Protocol,
+    ServiceOutboundRoute, WhenUnavailable,
 };
 use sortie_core::selection::{Assignment, Flow, FlowMatch, PathKey, PathSource};
 use sortie_core::world::{Device, NodeFacts, World};
@@ -51,7 +51,7 @@ pub(crate) fn node(route: ServiceOutboundRoute) -> (World, NodeFacts) {
         routes: BTreeMap::from([("signalling".into(), route)]),
         ..World::default()
     };
-    let device = |index, list: &[&str]| Device { index, up: true, addresses: networks(list) };
+    let device = |index, list: &[&str]| Device { index, up: true, mtu: 1500, addresses: networks(list) };
     let devices = BTreeMap::from([
         (DeviceName("eth0".into()), device(2, &["10.10.0.11/24", "fd00:10::11/64"])),
         (DeviceName("eth1".into()), device(3, &["172.16.1.11/24", "fd00:16::11/64"])),
@@ -59,12 +59,17 @@ pub(crate) fn node(route: ServiceOutboundRoute) -> (World, NodeFacts) {
     (world, NodeFacts { devices, ..NodeFacts::default() })
 }
 
-pub(crate) fn built((world, facts): &(World, NodeFacts)) -> Skeleton {
+pub(crate) fn built(place: &(World, NodeFacts)) -> Skeleton {
+    built_beside(place, None)
+}
+
+pub(crate) fn built_beside((world, facts): &(World, NodeFacts), peering: Option<&Peering>) -> Skeleton {
     let addresses = sortie_core::selection::address_paths(world);
     let demand = Demand { world, facts, numbers: Numbers::default(), addresses: &addresses };
     let (allocation, refused) = allocate(&Allocation::default(), &demand);
     assert_eq!(refused, Vec::new());
-    let owned = world.services.keys().cloned().collect();
+    let here = |name: &&ObjectName| peering.is_none_or(|peering| !peering.peers.owners.contains_key(name));
+    let owned = world.services.keys().filter(here).cloned().collect();
     skeleton(&Inputs {
         world,
         node: "n1",
@@ -74,6 +79,7 @@ pub(crate) fn built((world, facts): &(World, NodeFacts)) -> Skeleton {
         cluster_cidrs: &[],
         owned: &owned,
         leased: &std::collections::BTreeSet::new(),
+        peering,
     })
 }
 

@@ -1,24 +1,56 @@
 //! The nft text of one small node, kept as a file so that a change of the datapath is seen in review.
 
-use sortie_core::desired::Steering;
-use sortie_core::nft::text;
-use sortie_core::state::{NftChange, Rule};
+use std::collections::BTreeMap;
 
-use crate::fixture::{addresses, assignment, built, node, signalling};
+use sortie_core::desired::{Peering, Skeleton, Steering};
+use sortie_core::model::{ObjectName, Service};
+use sortie_core::nft::text;
+use sortie_core::selection::PathKey;
+use sortie_core::state::{NftChange, Rule};
+use sortie_core::steering::Peers;
+
+use crate::fixture::{addresses, assignment, built, built_beside, node, signalling};
 use crate::vips::service;
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "the record is a file; the code under test touches none")]
 fn the_table_of_a_small_node_reads_as_recorded() {
     let (mut world, facts) = node(signalling());
     let service = service("203.0.113.7");
     world.services.insert(service.name.clone(), service);
-    let skeleton = built(&(world, facts));
+    recorded("small-node.nft", &built(&(world, facts)));
+}
+
+#[test]
+fn the_tables_of_a_node_beside_others_read_as_recorded() {
+    let (mut world, facts) = node(signalling());
+    let (here, there) = (service("203.0.113.7"), elsewhere(service("203.0.113.8")));
+    let path = PathKey::Address { service: there.name.clone(), route: Some("signalling".to_owned()) };
+    let peering = Peering {
+        number: 1,
+        local: "10.10.0.11".parse().unwrap(),
+        peers: Peers {
+            addresses: BTreeMap::from([(2, "10.10.0.12".parse().unwrap()), (300, "10.10.0.13".parse().unwrap())]),
+            offers: BTreeMap::from([(2, BTreeMap::from([(path, 9)]).into())]),
+            owners: BTreeMap::from([(there.name.clone(), 2)]),
+        },
+        before: BTreeMap::new(),
+    };
+    world.services.extend([here, there].map(|service| (service.name.clone(), service)));
+    recorded("node-beside-others.nft", &built_beside(&(world, facts), Some(&peering)));
+}
+
+fn elsewhere(service: Service) -> Service {
+    Service { name: ObjectName { name: "elsewhere".to_owned(), ..service.name.clone() }, ..service }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the record is a file; the code under test touches none")]
+fn recorded(name: &str, skeleton: &Skeleton) {
     let member = skeleton.member(&addresses(), &assignment());
     let members = [member];
     let mode = skeleton.mode(members.iter(), Steering::Auto, 16);
     let desired = skeleton.compose(members.iter(), mode);
-    let mut got = text(&NftChange::Replace(desired.state.nft.unwrap()));
+    let tables = desired.state.nft.into_iter().chain(desired.state.frames);
+    let mut got: String = tables.map(|table| text(&NftChange::Replace(table))).collect();
     let rule = |r: &Rule| format!("# {}\n", serde_json::to_string(r).unwrap());
     got.extend(desired.state.rules.iter().map(rule));
     got.extend(
@@ -28,10 +60,10 @@ fn the_table_of_a_small_node_reads_as_recorded() {
             .iter()
             .map(|r| format!("# {} table {} metric {} {:?}\n", r.destination, r.table, r.metric, r.kind)),
     );
-    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/small-node.nft");
-    let want = std::fs::read_to_string(file).unwrap_or_default();
+    let file = format!("{}/testdata/{name}", env!("CARGO_MANIFEST_DIR"));
+    let want = std::fs::read_to_string(&file).unwrap_or_default();
     if want != got && std::env::var_os("SORTIE_BLESS").is_some() {
-        std::fs::write(file, &got).unwrap();
+        std::fs::write(&file, &got).unwrap();
         return;
     }
     assert_eq!(want, got, "SORTIE_BLESS=1 cargo test -p sortie-core --test desired records the new text");

@@ -47,6 +47,7 @@ fn state(
         cluster_cidrs: &[],
         owned,
         leased,
+        peering: None,
     };
     skeleton(&inputs).compose(std::iter::empty(), PerPodRules::Absent)
 }
@@ -107,4 +108,16 @@ fn an_address_that_others_could_own_needs_the_lease_in_both_directions() {
     assert!(element(table, "leased", NftKey::Mark(PATH)).is_some());
     let first = &table.chains["gx"].rules[0];
     assert_eq!(first, "ct mark and 0x000fff00 @leased meta nfproto != @lease counter name drop_lease drop");
+}
+
+#[test]
+fn an_address_that_moves_here_moves_elements_only() {
+    let service = service("203.0.113.7");
+    let owned = [service.name.clone()].into();
+    let (elsewhere, here) = (state(&service, (&NOBODY, &NOBODY)), state(&service, (&owned, &owned)));
+    let steps = plan(&elsewhere.state, &here);
+    assert!(!steps.is_empty());
+    for step in &steps {
+        assert!(matches!(step, Step::Elements { .. } | Step::PurgeConntrack(_)), "{step:?}");
+    }
 }

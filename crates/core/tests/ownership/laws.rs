@@ -108,7 +108,7 @@ fn epochs(
         return Ok(());
     }
     for identity in configs.keys() {
-        let Some((_, _, epoch)) = node.machine.owner_of(identity) else { continue };
+        let Some((_, epoch)) = node.machine.owner_of(identity) else { continue };
         let before = node.epochs.insert(identity.clone(), epoch).unwrap_or(0);
         if epoch < before {
             return Err(format!("{:?} saw epoch {before} of {identity}, then {epoch}", node.number));

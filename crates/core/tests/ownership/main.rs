@@ -40,7 +40,7 @@ fn cluster(seed: u64) -> World {
         if rng.percent(30) && count > 1 {
             candidates.remove(&NodeNumber(rng.between(1, u64::from(count)) as u16));
         }
-        configs.insert(Identity(format!("service/a/{seed}-{name}")), Config { candidates, path: 0 });
+        configs.insert(Identity(format!("service/a/{seed}-{name}")), Config { candidates });
     }
     World::new(rng, nodes, configs)
 }

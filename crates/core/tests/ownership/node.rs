@@ -113,8 +113,7 @@ impl Node {
         self.epochs.clear();
         self.machine = Machine::new(self.number, self.incarnation << 32, clock);
         for (identity, config) in configs {
-            let config = Config { path: self.number.0 * 10, ..config.clone() };
-            self.machine.handle(clock, Input::Configure(identity.clone(), Some(config)));
+            self.machine.handle(clock, Input::Configure(identity.clone(), Some(config.clone())));
             let (device, reach) = (self.presence(), self.reach());
             self.machine.handle(clock, Input::Device(identity.clone(), device));
             self.machine.handle(clock, Input::NextHop { identity: identity.clone(), sent: clock, reach });

@@ -24,7 +24,7 @@ fn silence(count: u16, fault: impl Fn(usize) -> Fault) -> u64 {
     let one = |seed| {
         let mut rng = Rng(seed);
         let cluster = (1..=count).map(|n| Node::new(NodeNumber(n), rng.between(970, 1030))).collect();
-        let config = Config { candidates: nodes(count), path: 0 };
+        let config = Config { candidates: nodes(count) };
         let mut world = World::new(rng, cluster, BTreeMap::from([(identity(), config)]));
         (0..usize::from(count)).for_each(|node| strike(&mut world, Fault::Start(node)));
         let moment = world.rng.between(2000, 2300);
@@ -74,7 +74,7 @@ fn the_order_is_the_same_in_every_version() {
 /// A machine that is the only candidate, and the start of its first probe.
 fn alone() -> (Machine, Millis) {
     let mut machine = Machine::new(NodeNumber(1), 1, Millis(0));
-    let config = Config { candidates: nodes(1), path: 7 };
+    let config = Config { candidates: nodes(1) };
     machine.handle(Millis(0), Input::Configure(identity(), Some(config)));
     machine.handle(Millis(0), Input::Device(identity(), Presence::Up));
     let reached = Input::NextHop { identity: identity(), sent: Millis(0), reach: Reach::Reached };
@@ -96,7 +96,7 @@ fn the_only_candidate_owns_after_one_silent_probe_and_needs_no_lease() {
     assert!(actions.contains(&Action::Claim { identity: identity(), epoch: 1 }), "{actions:?}");
     assert!(!actions.iter().any(|action| matches!(action, Action::RenewLease { .. })), "{actions:?}");
     machine.handle(Millis(130), Input::Programmed(identity(), 1));
-    assert_eq!(machine.owner_of(&identity()), Some((NodeNumber(1), 7, 1)));
+    assert_eq!(machine.owner_of(&identity()), Some((NodeNumber(1), 1)));
     assert!(!machine.needs_lease(&identity()));
 }
 
@@ -119,9 +119,9 @@ fn what_is_saved_is_owned_again_by_the_only_candidate_and_only_remembered_by_oth
     let (mut machine, started) = alone();
     machine.handle(Millis(105), wire(started, Sighting::Nobody));
     machine.handle(Millis(130), Input::Programmed(identity(), 1));
-    for (count, owner) in [(1, Some((NodeNumber(1), 7, 1))), (3, None)] {
+    for (count, owner) in [(1, Some((NodeNumber(1), 1))), (3, None)] {
         let mut next = Machine::new(NodeNumber(1), 1 << 32, Millis(5000));
-        let config = Config { candidates: nodes(count), path: 7 };
+        let config = Config { candidates: nodes(count) };
         next.handle(Millis(5000), Input::Configure(identity(), Some(config)));
         let actions = next.start(Millis(5000), machine.table(), None);
         let withdraws = actions.contains(&Action::Withdraw { identity: identity(), successor: None });

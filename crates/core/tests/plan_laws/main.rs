@@ -12,7 +12,7 @@ use oracle::{Fate, Packet, fate};
 use proptest::prelude::*;
 use sortie_core::allocation::{Allocation, Demand, allocate};
 use sortie_core::apply::apply;
-use sortie_core::desired::{Desired, Inputs, Member, Steering, skeleton};
+use sortie_core::desired::{Desired, Inputs, Member, Peering, Steering, skeleton};
 use sortie_core::ids::Numbers;
 use sortie_core::model::{
     AllowedNamespaces, DeviceName, Health, HealthMode, Meta, NextHop, Node, PortRange, Protocol, ServiceOutboundRoute,
@@ -21,6 +21,7 @@ use sortie_core::model::{
 use sortie_core::plan::{attach, detach, nothing, plan};
 use sortie_core::selection::{Assignment, Flow, FlowMatch, PathKey, PathSource};
 use sortie_core::state::NodeState;
+use sortie_core::steering::Peers;
 use sortie_core::world::{Device, NodeFacts, World};
 
 /// Everything a node's state depends on, small enough to shrink well.
@@ -31,6 +32,14 @@ struct Case {
     pods: BTreeMap<u8, Vec<Flow>>,
     steering: Steering,
     rules_max: usize,
+    /// Whether another node is there that offers every path.
+    beside: Beside,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Beside {
+    Nobody,
+    Peer,
 }
 
 fn device(name: &str) -> DeviceName {
@@ -98,8 +107,17 @@ fn arb_flow() -> impl Strategy<Value = Flow> {
 fn arb_case() -> impl Strategy<Value = Case> {
     let pods = prop::collection::btree_map(1..4_u8, prop::collection::vec(arb_flow(), 0..3), 0..4);
     let steering = prop_oneof![Just(Steering::Auto), Just(Steering::Rules), Just(Steering::Marks)];
-    (arb_routes(), any::<bool>(), pods, steering, 0..8_usize)
-        .prop_map(|(routes, eth2_up, pods, steering, rules_max)| Case { routes, eth2_up, pods, steering, rules_max })
+    let beside = prop_oneof![Just(Beside::Nobody), Just(Beside::Peer)];
+    (arb_routes(), any::<bool>(), pods, steering, 0..8_usize, beside).prop_map(
+        |(routes, eth2_up, pods, steering, rules_max, beside)| Case {
+            routes,
+            eth2_up,
+            pods,
+            steering,
+            rules_max,
+            beside,
+        },
+    )
 }
 
 fn world(case: &Case) -> World {
@@ -117,8 +135,12 @@ fn world(case: &Case) -> World {
 }
 
 fn facts(case: &Case) -> NodeFacts {
-    let dev =
-        |index, up, addresses: &[&str]| Device { index, up, addresses: addresses.iter().map(|a| net(a)).collect() };
+    let dev = |index, up, addresses: &[&str]| Device {
+        index,
+        up,
+        mtu: 1500,
+        addresses: addresses.iter().map(|a| net(a)).collect(),
+    };
     NodeFacts {
         devices: BTreeMap::from([
             (device("eth0"), dev(2, true, &["10.10.0.11/24"])),
@@ -147,6 +169,16 @@ fn build(case: &Case, before: &Allocation) -> Built {
         before,
         &Demand { world: &world, facts: &facts, numbers: Numbers::default(), addresses: &BTreeSet::new() },
     );
+    let peering = Peering {
+        number: 1,
+        local: "10.10.0.11".parse().expect("address"),
+        peers: Peers {
+            addresses: BTreeMap::from([(2, "10.10.0.12".parse().expect("address"))]),
+            offers: BTreeMap::from([(2, allocation.paths.clone().into())]),
+            owners: BTreeMap::new(),
+        },
+        before: BTreeMap::new(),
+    };
     let skeleton = skeleton(&Inputs {
         world: &world,
         node: "n1",
@@ -156,6 +188,7 @@ fn build(case: &Case, before: &Allocation) -> Built {
         cluster_cidrs: &[],
         owned: &BTreeSet::new(),
         leased: &BTreeSet::new(),
+        peering: (case.beside == Beside::Peer).then_some(&peering),
     });
     let member = |pod: &u8, flows: &Vec<Flow>| skeleton.member(&addresses(*pod), &Assignment { flows: flows.clone() });
     let members: BTreeMap<u8, Member> = case.pods.iter().map(|(pod, flows)| (*pod, member(pod, flows))).collect();
@@ -224,7 +257,7 @@ proptest! {
 
     #[test]
     fn a_packet_that_both_states_treat_alike_is_never_lost_in_between(a in arb_case(), b in arb_case()) {
-        let b = Case { routes: a.routes.clone(), eth2_up: a.eth2_up, ..b };
+        let b = Case { routes: a.routes.clone(), eth2_up: a.eth2_up, beside: a.beside, ..b };
         let old = build(&a, &Allocation::default());
         let new = build(&b, &old.allocation);
         let alike: Vec<(Packet, Fate)> = packets().into_iter().filter_map(|p| {

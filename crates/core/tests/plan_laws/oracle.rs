@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
-use sortie_core::ids::{CT_MARK, PACKET_MARK, TABLE_MAIN};
+use sortie_core::ids::{CT_MARK, EXIT_TUNNEL, PACKET_MARK, TABLE_MAIN};
 use sortie_core::state::{NftKey, NftTable, NftValue, NodeState, RouteKind, Rule};
 
 /// A first packet.
@@ -51,6 +51,10 @@ pub(crate) fn fate(state: &NodeState, packet: &Packet) -> Fate {
     let rules = table.chains.get(&guard).map(|c| c.rules.as_slice()).unwrap_or_default();
     match (&out, rules.first().map(String::as_str)) {
         (Fate::Main, Some("return")) => out,
+        // The guard leaves what enters the tunnel to another chain, which wants this exit.
+        (Fate::Left(device, _), _) if device == "sor0" && mark & PACKET_MARK == u32::from(EXIT_TUNNEL) => {
+            Fate::Left(device.clone(), "keep".to_owned())
+        }
         (Fate::Left(device, _), Some(rule))
             if rule.starts_with("oifname") && rule.contains(&format!("\"{device}\"")) =>
         {
@@ -110,7 +114,7 @@ fn hex(text: &str) -> Option<u32> {
 fn chain_of(table: &NftTable, map: &str, mark: u32) -> Option<String> {
     match table.maps.get(map)?.elements.get(&NftKey::Mark(mark))? {
         NftValue::Goto(chain) => Some(chain.clone()),
-        NftValue::Member | NftValue::Address(_) => None,
+        NftValue::Member | NftValue::Address(_) | NftValue::Mac(_) => None,
     }
 }
 
@@ -156,6 +160,7 @@ fn lookup(state: &NodeState, packet: &Packet, mark: u32) -> Fate {
 fn applies(rule: &Rule, packet: &Packet, mark: u32) -> bool {
     let number = if packet.protocol == "tcp" { 6 } else { 17 };
     (rule.family == sortie_core::model::Family::V4) == packet.source.is_ipv4()
+        && rule.iif.is_none()
         && rule.from.is_none_or(|n| n.contains(packet.source))
         && rule.to.is_none_or(|n| n.contains(packet.far))
         && rule.protocol.is_none_or(|p| p.number() == number)

@@ -1,10 +1,8 @@
 //! Connection-tracking entries.
 //!
 //! Guarantees: an entry is deleted only by its own tuple and id; a request without a tuple, which would
-//! empty the whole table, cannot be built. Leaves out: everything but deletion. The messages follow
+//! empty the whole table, cannot be built. Leaves out: what its entries mean. The messages follow
 //! `linux/netfilter/nfnetlink_conntrack.h`.
-
-use std::net::IpAddr;
 
 use nix::libc;
 use sortie_core::state::{ConntrackEntry, ConntrackFilter, Tuple};
@@ -15,20 +13,16 @@ use crate::netlink::attribute::Attributes;
 use crate::netlink::message::Message;
 use crate::netlink::nfgen::{self, conntrack};
 
-const CTA_TUPLE_ORIG: u16 = 1;
-const CTA_TUPLE_REPLY: u16 = 2;
-const CTA_MARK: u16 = 8;
+mod replicate;
+pub(crate) mod wire;
+
+pub use replicate::Loaded;
+
+use wire::{MARK as CTA_MARK, TUPLE_ORIGINAL as CTA_TUPLE_ORIG, TUPLE_REPLY as CTA_TUPLE_REPLY, tuple_of};
+
 const CTA_ID: u16 = 12;
 const CTA_ZONE: u16 = 18;
 const NESTED: u16 = 0x8000;
-const CTA_TUPLE_IP: u16 = 1;
-/// IPv4 and IPv6 variants.
-const CTA_IP_SRC: (u16, u16) = (1, 3);
-const CTA_IP_DST: (u16, u16) = (2, 4);
-const CTA_TUPLE_PROTO: u16 = 2;
-const CTA_PROTO_NUM: u16 = 1;
-const CTA_PROTO_SRC_PORT: u16 = 2;
-const CTA_PROTO_DST_PORT: u16 = 3;
 
 /// Listings of the table in one deletion.
 const PASSES: usize = 4;
@@ -148,24 +142,6 @@ impl Entry {
     }
 }
 
-fn tuple_of(tuple: Attributes<'_>) -> Option<Tuple> {
-    let addresses = tuple.nested(CTA_TUPLE_IP)?;
-    let protocol = tuple.nested(CTA_TUPLE_PROTO)?;
-    let port = |kind| protocol.find(kind).and_then(|b| b.first_chunk()).map_or(0, |b| u16::from_be_bytes(*b));
-    Some(Tuple {
-        source: address_of(addresses, CTA_IP_SRC)?,
-        destination: address_of(addresses, CTA_IP_DST)?,
-        protocol: *protocol.find(CTA_PROTO_NUM)?.first()?,
-        source_port: port(CTA_PROTO_SRC_PORT),
-        destination_port: port(CTA_PROTO_DST_PORT),
-    })
-}
-
-fn address_of(addresses: Attributes<'_>, (v4, v6): (u16, u16)) -> Option<IpAddr> {
-    let v4 = addresses.find(v4).and_then(|b| b.first_chunk::<4>()).map(|b| IpAddr::from(*b));
-    v4.or_else(|| addresses.find(v6).and_then(|b| b.first_chunk::<16>()).map(|b| IpAddr::from(*b)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,11 +149,11 @@ mod tests {
     use crate::netlink::message::Header;
 
     fn tuple(writer: &mut Writer, (source, destination): ([u8; 4], [u8; 4])) {
-        writer.nest(CTA_TUPLE_IP, |w| {
-            w.bytes(CTA_IP_SRC.0, &source).bytes(CTA_IP_DST.0, &destination);
+        writer.nest(1, |w| {
+            w.bytes(1, &source).bytes(2, &destination);
         });
-        writer.nest(CTA_TUPLE_PROTO, |w| {
-            w.bytes(CTA_PROTO_NUM, &[17]).bytes(CTA_PROTO_SRC_PORT, &[0, 53]).bytes(CTA_PROTO_DST_PORT, &[1, 0]);
+        writer.nest(2, |w| {
+            w.bytes(1, &[17]).bytes(2, &[0, 53]).bytes(3, &[1, 0]);
         });
     }
 

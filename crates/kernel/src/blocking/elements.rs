@@ -1,4 +1,4 @@
-//! Elements of the sets and maps in table `inet sortie`.
+//! Elements of the sets and maps in our tables, `inet sortie` and `netdev sortie`.
 //!
 //! Guarantees: one call is one transaction; what is absent already is not an error on removal, what is
 //! equal already is not an error on addition. Leaves out: the table, its sets, maps and chains, which must be
@@ -12,7 +12,7 @@ use nix::libc;
 use sortie_core::ids;
 use sortie_core::model::Family;
 use sortie_core::nft::late_set;
-use sortie_core::state::{NftElement, NftKey, NftValue, Tuple};
+use sortie_core::state::{NftElement, NftKey, NftValue, TableFamily, Tuple};
 
 use crate::KernelError;
 use crate::netlink::attribute::Writer;
@@ -44,7 +44,7 @@ pub(super) mod element {
     pub(in crate::blocking) const GOTO: u32 = -4_i32 as u32;
 }
 
-/// Elements of table `inet sortie`, over one long-lived socket: closing the socket of a removal waits
+/// Elements of our tables, over one long-lived socket: closing the socket of a removal waits
 /// for an RCU grace period (14 ms measured).
 pub struct Elements {
     pub(super) connection: Connection,
@@ -64,18 +64,18 @@ impl Elements {
     ///
     /// # Errors
     /// What the kernel answers; `EEXIST` or `EBUSY` when an added key has another value.
-    pub fn apply(&mut self, remove: &[NftElement], add: &[NftElement]) -> Result<(), KernelError> {
-        let object = || format!("elements of {} -{} +{}", ids::NFT_TABLE, remove.len(), add.len());
+    pub fn apply(&mut self, family: TableFamily, remove: &[NftElement], add: &[NftElement]) -> Result<(), KernelError> {
+        let object = || format!("elements of {} -{} +{}", table_name(family), remove.len(), add.len());
         let mut removed: Vec<&NftElement> = remove.iter().collect();
         for _ in 0..ATTEMPTS {
             if removed.is_empty() && add.is_empty() {
                 return Ok(());
             }
-            match self.transaction(&removed, add) {
+            match self.transaction(family, &removed, add) {
                 // One absent element fails the whole transaction.
                 Err(refusal) if refusal.is(libc::ENOENT) && !removed.is_empty() => {
                     let before = removed.len();
-                    removed = self.present(removed)?;
+                    removed = self.present(family, removed)?;
                     if removed.len() == before {
                         return Err(refusal.about("change", object()));
                     }
@@ -95,7 +95,7 @@ impl Elements {
     pub fn hold_back(&mut self, answers: &[Tuple]) -> Result<(), KernelError> {
         let with_ports = answers.iter().filter(|tuple| tuple.source_port != 0 && tuple.destination_port != 0);
         let by_set = with_ports.map(|tuple| (late_set(Family::of(tuple.source)), tuple));
-        let bodies = bodies(by_set, write_tuple);
+        let bodies = bodies(TableFamily::Inet, by_set, write_tuple);
         if bodies.is_empty() {
             return Ok(());
         }
@@ -115,21 +115,25 @@ impl Elements {
         self.connection.port()
     }
 
-    fn transaction(&mut self, remove: &[&NftElement], add: &[NftElement]) -> Result<(), Refusal> {
+    fn transaction(&mut self, family: TableFamily, remove: &[&NftElement], add: &[NftElement]) -> Result<(), Refusal> {
         let mut batch = Batch::begin(&mut self.connection);
-        for body in bodies(remove.iter().map(|e| (e.map.as_str(), *e)), write_key) {
+        for body in bodies(family, remove.iter().map(|e| (e.map.as_str(), *e)), write_key) {
             batch.push(&mut self.connection, (nftables::DELSETELEM, 0), &body);
         }
-        for body in bodies(add.iter().map(|e| (e.map.as_str(), e)), write_element) {
+        for body in bodies(family, add.iter().map(|e| (e.map.as_str(), e)), write_element) {
             batch.push(&mut self.connection, (nftables::NEWSETELEM, flag::CREATE), &body);
         }
         batch.commit(&mut self.connection)
     }
 
-    fn present<'a>(&mut self, elements: Vec<&'a NftElement>) -> Result<Vec<&'a NftElement>, KernelError> {
+    fn present<'a>(
+        &mut self,
+        family: TableFamily,
+        elements: Vec<&'a NftElement>,
+    ) -> Result<Vec<&'a NftElement>, KernelError> {
         let mut present = Vec::with_capacity(elements.len());
         for element in elements {
-            let mut body = list_body(&element.map);
+            let mut body = list_body(family, &element.map);
             body.nest(list::ELEMENTS, |w| write_key(w, element));
             match self.connection.query(nftables::GETSETELEM, &body.into_bytes(), |_| ()) {
                 Ok(()) => present.push(element),
@@ -143,6 +147,7 @@ impl Elements {
 
 /// Message bodies that name these elements: one or more for each set.
 fn bodies<'a, T: 'a>(
+    family: TableFamily,
     elements: impl Iterator<Item = (&'a str, &'a T)>,
     write: impl Fn(&mut Writer, &T) + Copy,
 ) -> Vec<Vec<u8>> {
@@ -154,7 +159,7 @@ fn bodies<'a, T: 'a>(
     for (set, elements) in by_set {
         let mut rest = elements.as_slice();
         while !rest.is_empty() {
-            let mut body = list_body(set);
+            let mut body = list_body(family, set);
             body.nest(list::ELEMENTS, |w| {
                 let start = w.len();
                 while let Some((element, behind)) = rest.split_first().filter(|_| w.len() - start < LIST_LIMIT) {
@@ -168,9 +173,26 @@ fn bodies<'a, T: 'a>(
     bodies
 }
 
+/// Start of a message about a table.
+pub(super) fn body(family: TableFamily) -> Writer {
+    nfgen::body(match family {
+        TableFamily::Inet => nfgen::INET,
+        TableFamily::Netdev => nfgen::NETDEV,
+    })
+}
+
+/// In the words of `nft`.
+pub(super) fn table_name(family: TableFamily) -> String {
+    let family = match family {
+        TableFamily::Inet => "inet",
+        TableFamily::Netdev => "netdev",
+    };
+    format!("{family} {}", ids::NFT_TABLE)
+}
+
 /// Start of a message about elements of a set.
-pub(super) fn list_body(set: &str) -> Writer {
-    let mut body = nfgen::body(nfgen::INET);
+pub(super) fn list_body(family: TableFamily, set: &str) -> Writer {
+    let mut body = body(family);
     body.text(list::TABLE, ids::NFT_TABLE).text(list::SET, set);
     body
 }
@@ -191,6 +213,9 @@ fn write_element(writer: &mut Writer, member: &NftElement) {
             }),
             NftValue::Address(address) => data(w, |w| {
                 w.bytes(element::DATA_VALUE, &octets(*address));
+            }),
+            NftValue::Mac(mac) => data(w, |w| {
+                w.bytes(element::DATA_VALUE, &mac.0);
             }),
         }
     });
@@ -249,7 +274,7 @@ mod tests {
                 value: NftValue::Goto("a_chain_with_a_rather_long_name".into()),
             })
             .collect();
-        let bodies = bodies(elements.iter().map(|e| (e.map.as_str(), e)), write_element);
+        let bodies = bodies(TableFamily::Inet, elements.iter().map(|e| (e.map.as_str(), e)), write_element);
         assert!(bodies.len() > 10);
         assert!(bodies.iter().all(|body| body.len() < 65_535));
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use nix::libc;
 use sortie_core::nft::LEASE_SET;
+use sortie_core::state::TableFamily;
 
 use super::Elements;
 use super::elements::{element, list, list_body};
@@ -45,11 +46,16 @@ impl Elements {
     /// # Errors
     /// What the kernel answers; that our table is not there is none.
     pub fn lease_left(&mut self) -> Result<Duration, KernelError> {
-        let found = self.connection.dump(nftables::GETSETELEM, &list_body(LEASE_SET).into_bytes(), |message| {
-            let members = nfgen::attributes(message.body).nested(list::ELEMENTS)?;
-            let left = |member| Attributes::of(member).find(EXPIRATION)?.first_chunk().map(|b| u64::from_be_bytes(*b));
-            members.filter_map(|(_, member)| left(member)).min()
-        });
+        let found = self.connection.dump(
+            nftables::GETSETELEM,
+            &list_body(TableFamily::Inet, LEASE_SET).into_bytes(),
+            |message| {
+                let members = nfgen::attributes(message.body).nested(list::ELEMENTS)?;
+                let left =
+                    |member| Attributes::of(member).find(EXPIRATION)?.first_chunk().map(|b| u64::from_be_bytes(*b));
+                members.filter_map(|(_, member)| left(member)).min()
+            },
+        );
         match found {
             Ok(found) => Ok(Duration::from_millis(found.into_iter().min().unwrap_or(0))),
             Err(refusal) if refusal.is(libc::ENOENT) => Ok(Duration::ZERO),
@@ -69,7 +75,7 @@ impl Elements {
 /// Both members; without a time they are named only.
 fn members(time: Duration) -> Vec<u8> {
     let milliseconds = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    let mut body = list_body(LEASE_SET);
+    let mut body = list_body(TableFamily::Inet, LEASE_SET);
     body.nest(list::ELEMENTS, |w| {
         for protocol in PROTOCOLS {
             w.nest(list::ELEMENT, |w| {

@@ -1,4 +1,4 @@
-//! Table `inet sortie` as the kernel holds it.
+//! Our tables, `inet sortie` and `netdev sortie`, as the kernel holds them.
 //!
 //! Guarantees: all parts are of one generation of the ruleset; ten thousand elements take milliseconds.
 //! Leaves out: the text of rules: a chain is known by the digest in its first rule's comment and its number of rules.
@@ -10,10 +10,10 @@ use std::net::IpAddr;
 use nix::libc;
 use sortie_core::ids;
 use sortie_core::model::Family;
-use sortie_core::state::{NftChain, NftKey, NftMap, NftMapKind, NftTable, NftValue};
+use sortie_core::state::{Mac, NftChain, NftKey, NftMap, NftMapKind, NftTable, NftValue, TableFamily};
 
 use super::Elements;
-use super::elements::{element, list, list_body};
+use super::elements::{body, element, list, list_body, table_name};
 use crate::KernelError;
 use crate::netlink::Refusal;
 use crate::netlink::attribute::Attributes;
@@ -45,6 +45,7 @@ const TYPE_VERDICT: u32 = 0xffff_ff00;
 const TYPE_NFPROTO: u32 = 2;
 const TYPE_IPV4: u32 = 7;
 const TYPE_IPV6: u32 = 8;
+const TYPE_ETHER: u32 = 9;
 const TYPE_MARK: u32 = 19;
 const TYPE_PROTOCOL: u32 = 12;
 const TYPE_SERVICE: u32 = 13;
@@ -62,36 +63,37 @@ const OBJECT_COUNTER: u32 = 1;
 const COUNTER_PACKETS: u16 = 2;
 
 impl Elements {
-    /// The whole table; `None` when it is absent.
+    /// The whole table of a family; `None` when it is absent.
     ///
     /// # Errors
     /// When the kernel cannot be read.
-    pub fn table(&mut self) -> Result<Option<NftTable>, KernelError> {
-        self.read("list", Self::read_table)
+    pub fn table(&mut self, family: TableFamily) -> Result<Option<NftTable>, KernelError> {
+        self.read("list", family, Self::read_table)
     }
 
-    /// Packets seen by every named counter of the table; empty when it is absent.
+    /// Packets seen by every named counter of `inet sortie`; empty when it is absent.
     ///
     /// # Errors
     /// When the kernel cannot be read.
     pub fn counters(&mut self) -> Result<BTreeMap<String, u64>, KernelError> {
-        self.read("list counters of", |elements, generation| elements.read_counters(generation))
-            .map(Option::unwrap_or_default)
+        self.read("list counters of", TableFamily::Inet, Self::read_counters).map(Option::unwrap_or_default)
     }
 
     /// Reads in one generation; a table that goes away meanwhile is absent.
     fn read<T>(
         &mut self,
         operation: &'static str,
-        what: impl Fn(&mut Self, &mut Generation) -> Result<T, Refusal>,
+        family: TableFamily,
+        what: impl Fn(&mut Self, &mut Reading) -> Result<T, Refusal>,
     ) -> Result<Option<T>, KernelError> {
         for _ in 0..ATTEMPTS {
-            let mut generation = Generation::default();
-            let found = self.require_table(&mut generation).and_then(|()| what(self, &mut generation));
+            let mut reading = Reading { family, generation: Generation::default() };
+            let found = self.require_table(&mut reading).and_then(|()| what(self, &mut reading));
+            let generation = reading.generation;
             match found {
                 Err(refusal) if refusal.is(libc::ENOENT) && generation.is_one() => return Ok(None),
                 Err(refusal) if refusal.is(libc::ENOENT) => {}
-                Err(refusal) => return Err(refusal.about(operation, format!("table inet {}", ids::NFT_TABLE))),
+                Err(refusal) => return Err(refusal.about(operation, format!("table {}", table_name(family)))),
                 Ok(found) if generation.is_one() => return Ok(Some(found)),
                 Ok(_) => {}
             }
@@ -99,30 +101,30 @@ impl Elements {
         Err(KernelError::Answer { operation, detail: "the ruleset changes faster than it can be read".into() })
     }
 
-    fn require_table(&mut self, generation: &mut Generation) -> Result<(), Refusal> {
-        let mut body = nfgen::body(nfgen::INET);
+    fn require_table(&mut self, reading: &mut Reading) -> Result<(), Refusal> {
+        let mut body = body(reading.family);
         body.text(TABLE, ids::NFT_TABLE);
-        self.connection.query(nftables::GETTABLE, &body.into_bytes(), |message| generation.see(&message))
+        self.connection.query(nftables::GETTABLE, &body.into_bytes(), |message| reading.generation.see(&message))
     }
 
-    fn read_table(&mut self, generation: &mut Generation) -> Result<NftTable, Refusal> {
-        let chains = self.read_chains(generation)?;
+    fn read_table(&mut self, reading: &mut Reading) -> Result<NftTable, Refusal> {
+        let chains = self.read_chains(reading)?;
         let mut maps = BTreeMap::new();
-        for (name, kind) in self.dump((nftables::GETSET, nftables::NEWSET), generation, set_of)? {
+        for (name, kind) in self.dump((nftables::GETSET, nftables::NEWSET), reading, set_of)? {
             let elements = match kind {
                 NftMapKind::Tuples(_) | NftMapKind::Lease => BTreeMap::new(),
-                _ => self.read_elements(&name, kind, generation)?,
+                _ => self.read_elements(&name, kind, reading)?,
             };
             maps.insert(name, NftMap { kind, elements });
         }
-        let counters = self.read_counters(generation)?.into_keys().collect::<BTreeSet<_>>();
-        Ok(NftTable { counters, maps, chains })
+        let counters = self.read_counters(reading)?.into_keys().collect::<BTreeSet<_>>();
+        Ok(NftTable { family: reading.family, counters, maps, chains })
     }
 
-    fn read_chains(&mut self, generation: &mut Generation) -> Result<BTreeMap<String, NftChain>, Refusal> {
-        let names = self.dump((nftables::GETCHAIN, nftables::NEWCHAIN), generation, |a| a.text(CHAIN_NAME))?;
+    fn read_chains(&mut self, reading: &mut Reading) -> Result<BTreeMap<String, NftChain>, Refusal> {
+        let names = self.dump((nftables::GETCHAIN, nftables::NEWCHAIN), reading, |a| a.text(CHAIN_NAME))?;
         let mut chains: BTreeMap<_, _> = names.into_iter().map(|name| (name, NftChain::default())).collect();
-        let rules = self.dump((nftables::GETRULE, nftables::NEWRULE), generation, |attributes| {
+        let rules = self.dump((nftables::GETRULE, nftables::NEWRULE), reading, |attributes| {
             let comment = attributes.find(RULE_USERDATA).and_then(comment);
             Some((attributes.text(RULE_CHAIN)?, comment))
         })?;
@@ -136,8 +138,8 @@ impl Elements {
         Ok(chains)
     }
 
-    fn read_counters(&mut self, generation: &mut Generation) -> Result<BTreeMap<String, u64>, Refusal> {
-        let counters = self.dump((nftables::GETOBJ, nftables::NEWOBJ), generation, |attributes| {
+    fn read_counters(&mut self, reading: &mut Reading) -> Result<BTreeMap<String, u64>, Refusal> {
+        let counters = self.dump((nftables::GETOBJ, nftables::NEWOBJ), reading, |attributes| {
             let packets = attributes.nested(OBJECT_DATA)?.find(COUNTER_PACKETS)?.first_chunk()?;
             (attributes.be32(OBJECT_TYPE)? == OBJECT_COUNTER)
                 .then_some((attributes.text(OBJECT_NAME)?, u64::from_be_bytes(*packets)))
@@ -149,14 +151,15 @@ impl Elements {
         &mut self,
         set: &str,
         kind: NftMapKind,
-        generation: &mut Generation,
+        reading: &mut Reading,
     ) -> Result<BTreeMap<NftKey, NftValue>, Refusal> {
         let mut elements = BTreeMap::new();
-        let datagrams = self.connection.dump(nftables::GETSETELEM, &list_body(set).into_bytes(), |message| {
-            generation.see(&message);
-            let members = nfgen::attributes(message.body).nested(list::ELEMENTS)?;
-            Some(members.filter_map(|(_, member)| member_of(kind, Attributes::of(member))).collect::<Vec<_>>())
-        })?;
+        let datagrams =
+            self.connection.dump(nftables::GETSETELEM, &list_body(reading.family, set).into_bytes(), |message| {
+                reading.generation.see(&message);
+                let members = nfgen::attributes(message.body).nested(list::ELEMENTS)?;
+                Some(members.filter_map(|(_, member)| member_of(kind, Attributes::of(member))).collect::<Vec<_>>())
+            })?;
         datagrams.into_iter().for_each(|members| elements.extend(members));
         Ok(elements)
     }
@@ -165,21 +168,27 @@ impl Elements {
     fn dump<T>(
         &mut self,
         (request, answer): (u16, u16),
-        generation: &mut Generation,
+        reading: &mut Reading,
         read: impl Fn(Attributes<'_>) -> Option<T>,
     ) -> Result<Vec<T>, Refusal> {
-        let mut body = nfgen::body(nfgen::INET);
+        let mut body = body(reading.family);
         // Newer kernels filter by it, older ones list every table.
         if request != nftables::GETCHAIN {
             body.text(TABLE, ids::NFT_TABLE);
         }
         self.connection.dump(request, &body.into_bytes(), |message| {
-            generation.see(&message);
+            reading.generation.see(&message);
             let attributes = nfgen::attributes(message.body);
             let ours = message.header.kind == answer && attributes.text(TABLE)? == ids::NFT_TABLE;
             ours.then(|| read(attributes)).flatten()
         })
     }
+}
+
+/// One reading of a table.
+struct Reading {
+    family: TableFamily,
+    generation: Generation,
 }
 
 /// The ruleset generations seen: the low 16 bits stand in every answer (`nfgenmsg.res_id`).
@@ -231,6 +240,7 @@ fn set_of(attributes: Attributes<'_>) -> Option<(String, NftMapKind)> {
         (TYPE_MARK, Some(TYPE_VERDICT)) => NftMapKind::MarkVerdict,
         (TYPE_MARK, Some(TYPE_IPV4)) => NftMapKind::MarkAddress(Family::V4),
         (TYPE_MARK, Some(TYPE_IPV6)) => NftMapKind::MarkAddress(Family::V6),
+        (TYPE_MARK, Some(TYPE_ETHER)) => NftMapKind::MarkMac,
         (TYPE_MARKED4, None) => NftMapKind::MarkedAddresses(Family::V4),
         (TYPE_MARKED6, None) => NftMapKind::MarkedAddresses(Family::V6),
         (TYPE_MARK, None) => NftMapKind::Marks,
@@ -249,15 +259,19 @@ fn member_of(kind: NftMapKind, attributes: Attributes<'_>) -> Option<(NftKey, Nf
         NftMapKind::Addresses(family) | NftMapKind::AddressVerdict(family) => {
             NftKey::Address(address_of(family, bytes)?)
         }
-        NftMapKind::MarkVerdict | NftMapKind::Marks | NftMapKind::MarkAddress(_) => NftKey::Mark(mark()?),
+        NftMapKind::MarkVerdict | NftMapKind::Marks | NftMapKind::MarkAddress(_) | NftMapKind::MarkMac => {
+            NftKey::Mark(mark()?)
+        }
         NftMapKind::MarkedAddresses(family) => NftKey::MarkAddress(mark()?, address_of(family, bytes.get(4..)?)?),
         NftMapKind::Tuples(_) | NftMapKind::Lease => return None,
     };
-    if let NftMapKind::MarkAddress(family) = kind {
-        let data = attributes.nested(element::DATA)?.find(element::DATA_VALUE)?;
-        return Some((key, NftValue::Address(address_of(family, data)?)));
-    }
-    Some((key, value_of(attributes)))
+    let data = || attributes.nested(element::DATA)?.find(element::DATA_VALUE);
+    let value = match kind {
+        NftMapKind::MarkAddress(family) => NftValue::Address(address_of(family, data()?)?),
+        NftMapKind::MarkMac => NftValue::Mac(Mac(*data()?.first_chunk()?)),
+        _ => verdict_of(attributes),
+    };
+    Some((key, value))
 }
 
 fn address_of(family: Family, bytes: &[u8]) -> Option<IpAddr> {
@@ -268,7 +282,7 @@ fn address_of(family: Family, bytes: &[u8]) -> Option<IpAddr> {
 }
 
 /// A verdict other than `goto` is shown as a chain name that none can have, so that it is replaced.
-fn value_of(attributes: Attributes<'_>) -> NftValue {
+fn verdict_of(attributes: Attributes<'_>) -> NftValue {
     let Some(data) = attributes.nested(element::DATA) else { return NftValue::Member };
     let verdict = data.nested(element::DATA_VERDICT);
     let chain = verdict

@@ -66,9 +66,9 @@ impl Filter {
         if self.own.contains(message.header.port) {
             return None;
         }
-        let family = message.body.first().copied();
+        let is_ours = matches!(message.body.first(), Some(&(nfgen::INET | nfgen::NETDEV)));
         let table = nfgen::attributes(message.body).text(NFT_TABLE);
-        (family == Some(nfgen::INET) && table.as_deref() == Some(ids::NFT_TABLE)).then_some(Event::Nft)
+        (is_ours && table.as_deref() == Some(ids::NFT_TABLE)).then_some(Event::Nft)
     }
 
     fn is_our_route(&self, body: &[u8]) -> bool {
@@ -126,7 +126,11 @@ mod tests {
     }
 
     fn element(table: &str) -> Vec<u8> {
-        let mut writer = nfgen::body(nfgen::INET);
+        element_of(nfgen::INET, table)
+    }
+
+    fn element_of(family: u8, table: &str) -> Vec<u8> {
+        let mut writer = nfgen::body(family);
         writer.text(NFT_TABLE, table);
         writer.into_bytes()
     }
@@ -168,6 +172,13 @@ mod tests {
         assert_eq!(filter().nft(&message(nftables::NEWSETELEM, OURS, &element("sortie"))), None);
         assert_eq!(filter().nft(&message(nftables::NEWSETELEM, FOREIGN, &element("sortie"))), Some(Event::Nft));
         assert_eq!(filter().nft(&message(nftables::NEWSETELEM, FOREIGN, &element("other"))), None);
+    }
+
+    #[test]
+    fn both_our_tables_matter() {
+        let seen = |family| filter().nft(&message(nftables::NEWSETELEM, FOREIGN, &element_of(family, "sortie")));
+        assert_eq!([nfgen::INET, nfgen::NETDEV].map(seen), [Some(Event::Nft); 2]);
+        assert_eq!(seen(2), None);
     }
 
     #[test]

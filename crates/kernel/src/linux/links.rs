@@ -1,7 +1,7 @@
 //! Devices and their addresses.
 //!
 //! Guarantees: names and numbers come from one fresh dump. Leaves out: everything about a device but its
-//! name, number, state and addresses.
+//! name, number, state, packet size and addresses.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -23,6 +23,7 @@ const RTM_GETADDR: u16 = 22;
 const LINK_HEADER: usize = 16;
 const ADDRESS_HEADER: usize = 8;
 const IFLA_IFNAME: u16 = 3;
+const IFLA_MTU: u16 = 4;
 const IFLA_EXT_MASK: u16 = 29;
 const RTEXT_FILTER_SKIP_STATS: u32 = 8;
 const IFA_ADDRESS: u16 = 1;
@@ -77,8 +78,10 @@ fn link_of(message: &Message<'_>) -> Option<(DeviceName, Device)> {
         return None;
     }
     let (index, flags) = (ne32(body.get(4..)?)?, ne32(body.get(8..)?)?);
-    let name = Attributes::of(body.get(LINK_HEADER..)?).find(IFLA_IFNAME).map(text)?;
-    Some((DeviceName(name), Device { index, up: flags & UP == UP, addresses: Vec::new() }))
+    let attributes = Attributes::of(body.get(LINK_HEADER..)?);
+    let name = attributes.find(IFLA_IFNAME).map(text)?;
+    let mtu = attributes.find(IFLA_MTU).and_then(ne32)?;
+    Some((DeviceName(name), Device { index, up: flags & UP == UP, mtu, addresses: Vec::new() }))
 }
 
 fn address_of(message: &Message<'_>) -> Option<(u32, IpNetwork)> {

@@ -17,34 +17,61 @@ const PROGRAM: &str = "nft";
 /// Ten thousand elements take 0.07 s.
 const DEADLINE: Duration = Duration::from_secs(10);
 
+/// A chain at the hook where frames are addressed.
+const EGRESS_CHAIN: &str =
+    "table netdev sortie_check {\n chain out {\n type filter hook egress device \"lo\" priority 0;\n }\n}\n";
+
 /// Feeds `text` to `nft -f -`. The child commits only after it read all of it, and it is known as ours by then.
 pub(super) async fn run(text: &str, own: &Own) -> Result<(), KernelError> {
-    let system = |source| KernelError::System { operation: "run", object: PROGRAM.into(), source };
-    let child = Command::new(PROGRAM)
-        .args(["-f", "-"])
+    let child = start(&["-f", "-"])?;
+    let process = child.id();
+    if let Some(process) = process {
+        own.add_child(process);
+    }
+    let outcome = finish(child, text).await;
+    if let (Some(process), Err(_)) = (process, &outcome) {
+        own.forget_child(process);
+    }
+    outcome
+}
+
+/// Whether program and kernel take a chain at the egress of a device; nothing is changed.
+pub(super) async fn check_egress_hook() -> Result<(), KernelError> {
+    match finish(start(&["-c", "-f", "-"])?, EGRESS_CHAIN).await {
+        Err(KernelError::Nft { stderr }) => Err(KernelError::Missing {
+            feature: "the egress hook of devices",
+            needs: "a kernel of at least 5.16 with CONFIG_NETFILTER_EGRESS is needed",
+            detail: stderr,
+        }),
+        other => other,
+    }
+}
+
+fn start(arguments: &[&str]) -> Result<Child, KernelError> {
+    Command::new(PROGRAM)
+        .args(arguments)
         .env("LC_ALL", "C")
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
-        .map_err(system)?;
-    let process = child.id();
-    if let Some(process) = process {
-        own.add_child(process);
-    }
-    let output = match timeout(DEADLINE, feed(child, text)).await {
-        Ok(output) => output.map_err(system),
-        Err(_) => Err(KernelError::Nft { stderr: format!("no answer within {} s", DEADLINE.as_secs()) }),
+        .map_err(system)
+}
+
+async fn finish(child: Child, text: &str) -> Result<(), KernelError> {
+    let Ok(output) = timeout(DEADLINE, feed(child, text)).await else {
+        return Err(KernelError::Nft { stderr: format!("no answer within {} s", DEADLINE.as_secs()) });
     };
-    let outcome = output.and_then(|output| {
-        let stderr = || String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        if output.status.success() { Ok(()) } else { Err(KernelError::Nft { stderr: stderr() }) }
-    });
-    if let (Some(process), Err(_)) = (process, &outcome) {
-        own.forget_child(process);
+    let output = output.map_err(system)?;
+    if output.status.success() {
+        return Ok(());
     }
-    outcome
+    Err(KernelError::Nft { stderr: String::from_utf8_lossy(&output.stderr).trim().to_owned() })
+}
+
+fn system(source: std::io::Error) -> KernelError {
+    KernelError::System { operation: "run", object: PROGRAM.into(), source }
 }
 
 async fn feed(mut child: Child, text: &str) -> std::io::Result<Output> {

@@ -6,8 +6,9 @@ use super::Connection;
 use super::attribute::Writer;
 use super::message::{self, Header, flag};
 
-/// `NFPROTO_INET`, `NFPROTO_UNSPEC`.
+/// `NFPROTO_INET`, `NFPROTO_NETDEV`, `NFPROTO_UNSPEC`.
 pub(crate) const INET: u8 = 1;
+pub(crate) const NETDEV: u8 = 5;
 pub(crate) const UNSPEC: u8 = 0;
 
 /// `NFNL_SUBSYS_NFTABLES` and its messages (`linux/netfilter/nf_tables.h`).

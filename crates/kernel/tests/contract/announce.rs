@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsRawFd as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::MsgFlags;
@@ -12,8 +13,10 @@ use serde_json::Value;
 use sortie_core::model::DeviceName;
 use sortie_kernel::announce::arp::{Arp, Station};
 use sortie_kernel::announce::ndp::Discovery;
-use sortie_kernel::announce::{Announcer, Mac, ProbeOutcome, Responder, Via, probe};
+use sortie_kernel::announce::{Announcer, Mac, ProbeOutcome, Prober, Responder, Via};
 use sortie_kernel::netns;
+
+use tokio::task::JoinSet;
 
 use crate::probes::FarEnd;
 use crate::suite::device;
@@ -200,22 +203,22 @@ fn a_peer_cannot_give_itself_an_owned_address() {
 #[test]
 fn a_probe_finds_who_has_an_address() {
     in_namespace(async |_| {
-        let far = FarEnd::new();
+        let (far, prober) = (FarEnd::new(), Prober::default());
         let w = device("w");
         for hop in NEXT_HOPS {
-            let outcome = probe(&w, hop.parse().unwrap(), Duration::from_secs(10)).await.unwrap();
+            let outcome = prober.probe(&w, hop.parse().unwrap(), Duration::from_secs(10)).await.unwrap();
             let ProbeOutcome::Answered(theirs) = outcome else { panic!("{hop} does not answer") };
             assert_eq!(theirs.to_string(), far.mac());
         }
         for vip in VIPS {
             let start = Instant::now();
-            let outcome = probe(&w, vip.parse().unwrap(), Duration::from_millis(300)).await.unwrap();
+            let outcome = prober.probe(&w, vip.parse().unwrap(), Duration::from_millis(300)).await.unwrap();
             assert_eq!(outcome, ProbeOutcome::Nobody);
             assert!(start.elapsed() >= Duration::from_millis(300));
             assert_eq!(far.link_address(vip), None);
         }
         for odd in ["gone", "lo"] {
-            let error = probe(&device(odd), VIPS[0].parse().unwrap(), Duration::from_secs(1)).await.unwrap_err();
+            let error = prober.probe(&device(odd), VIPS[0].parse().unwrap(), Duration::from_secs(1)).await.unwrap_err();
             assert!(error.to_string().contains(odd), "{error}");
         }
     });
@@ -336,4 +339,23 @@ fn throw_rubbish(peer: Mac) -> usize {
         }
     }
     sent
+}
+
+#[test]
+fn any_number_of_probes_share_a_device() {
+    in_namespace(async |_| {
+        let _far = FarEnd::new();
+        let (w, prober) = (device("w"), Arc::new(Prober::default()));
+        let hop: IpAddr = NEXT_HOPS[0].parse().unwrap();
+        let nobody = (0..1000_u32).map(|i| IpAddr::from(std::net::Ipv4Addr::from(0x0a00_0000 + i)));
+        let wanted: Vec<IpAddr> = nobody.chain([hop]).collect();
+        let mut probes = JoinSet::new();
+        for address in wanted {
+            let (prober, w) = (Arc::clone(&prober), w.clone());
+            probes.spawn(async move { (address, prober.probe(&w, address, Duration::from_secs(2)).await.unwrap()) });
+        }
+        let answered = |(address, outcome)| matches!(outcome, ProbeOutcome::Answered(_)).then_some(address);
+        let answered: Vec<IpAddr> = probes.join_all().await.into_iter().filter_map(answered).collect();
+        assert_eq!(answered, [hop]);
+    });
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sortie_core::ids::{self, Numbers};
 use sortie_core::model::Family;
-use sortie_core::state::{ConntrackFilter, NftChange, NftKey, RouteKind, Step};
+use sortie_core::state::{ConntrackFilter, NftChange, NftKey, RouteKind, Step, TableFamily};
 use sortie_kernel::{Event, Events, Linux, Platform as _};
 use tokio::time::timeout;
 
@@ -47,7 +47,11 @@ fn ours() -> Vec<Step> {
         Step::EnsureRule(rule(Family::V4)),
         Step::EnsureRule(rule(Family::V6)),
         Step::Nft(NftChange::Replace(table())),
-        Step::Elements { remove: vec![], add: vec![element("exit", NftKey::Mark(0x200), "e1")] },
+        Step::Elements {
+            family: TableFamily::Inet,
+            remove: vec![],
+            add: vec![element("exit", NftKey::Mark(0x200), "e1")],
+        },
         Step::PurgeConntrack(vec![ConntrackFilter::AnyMark { mask: ids::CT_MARK }]),
         Step::EnableSrcValidMark(device("a")),
     ]
@@ -63,8 +67,12 @@ fn our_own_changes_are_not_reported() {
             Step::RemoveRoute(route("::/0", RouteKind::Unreachable)),
             Step::RemoveRule(rule(Family::V4)),
             Step::RemoveRule(rule(Family::V6)),
-            Step::Elements { remove: vec![element("exit", NftKey::Mark(0x200), "e1")], add: vec![] },
-            Step::Nft(NftChange::Delete),
+            Step::Elements {
+                family: TableFamily::Inet,
+                remove: vec![element("exit", NftKey::Mark(0x200), "e1")],
+                add: vec![],
+            },
+            Step::Nft(NftChange::Delete(TableFamily::Inet)),
             Step::RestoreSrcValidMark(device("a")),
         ];
         for _ in 0..20 {

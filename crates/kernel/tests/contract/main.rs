@@ -9,9 +9,11 @@ mod conntrack;
 mod events;
 mod nft;
 mod probes;
+mod replication;
 mod routing;
 mod suite;
 mod support;
+mod tunnel;
 
 use sortie_core::model::DeviceName;
 use sortie_core::world::{Device, NodeFacts};
@@ -19,7 +21,7 @@ use sortie_kernel::fake::Fake;
 
 /// The fake with the devices that [`support::in_namespace`] makes.
 fn fake() -> Fake {
-    let device = |index| Device { index, up: true, addresses: Vec::new() };
+    let device = |index| Device { index, up: true, mtu: 1500, addresses: Vec::new() };
     let devices = [("a", 2), ("b", 3)].map(|(name, index)| (DeviceName(name.into()), device(index)));
     Fake { facts: NodeFacts { devices: devices.into(), ..NodeFacts::default() }, ..Fake::default() }
 }
@@ -55,4 +57,7 @@ contract! {
     elements_of_an_absent_table_are_absent
     src_valid_mark_is_set_and_put_back
     the_devices_are_among_the_facts
+    a_tunnel_is_made_changed_and_removed_any_number_of_times
+    what_hangs_on_the_tunnel_goes_with_it
+    the_table_of_frames_stands_beside_the_other
 }

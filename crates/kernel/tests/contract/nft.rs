@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use sortie_core::state::{NftChange, NftElement, NftKey, NftMap, NftMapKind, NftTable, NftValue, Step};
+use sortie_core::state::{NftChange, NftElement, NftKey, NftMap, NftMapKind, NftTable, NftValue, Step, TableFamily};
 use sortie_kernel::Platform as _;
 use sortie_kernel::blocking::Elements;
 
@@ -27,7 +27,7 @@ fn elements_added_over_netlink_are_shown_as_they_are() {
             element("sel6", address("fd00::6"), "s1"),
             NftElement { map: "pods6".into(), key: address("fd00::7"), value: NftValue::Member },
         ];
-        linux.apply(&Step::Elements { remove: vec![], add }).await.unwrap();
+        linux.apply(&Step::Elements { family: TableFamily::Inet, remove: vec![], add }).await.unwrap();
         let goto = |chain: &str| json!({ "goto": { "target": chain } });
         assert_eq!(elements_shown("exit"), json!([[0x100, goto("e1")], [0x0001_0200, goto("e1")]]));
         assert_eq!(elements_shown("sel4"), json!([["10.1.0.5", goto("s1")], ["10.1.0.6", goto("s1")]]));
@@ -47,14 +47,14 @@ fn a_replaced_element_is_never_missing() {
         let write = std::thread::spawn(move || {
             let key = NftKey::Mark(0x100);
             for _ in 0..500 {
-                writer.apply(&[element("exit", key, "e1")], &[element("exit", key, "s1")]).unwrap();
-                writer.apply(&[element("exit", key, "s1")], &[element("exit", key, "e1")]).unwrap();
+                writer.apply(TableFamily::Inet, &[element("exit", key, "e1")], &[element("exit", key, "s1")]).unwrap();
+                writer.apply(TableFamily::Inet, &[element("exit", key, "s1")], &[element("exit", key, "e1")]).unwrap();
             }
         });
         let mut looked = 0;
         while !write.is_finished() {
             // Under a storm of transactions a reading may give up, but it never shows a mixture.
-            let Ok(seen) = reader.table() else { continue };
+            let Ok(seen) = reader.table(TableFamily::Inet) else { continue };
             assert_eq!(seen.unwrap().maps["exit"].elements.len(), 1);
             looked += 1;
         }
@@ -74,14 +74,14 @@ fn ten_thousand_elements_are_one_transaction() {
         let start = Instant::now();
         let mut bad = all.clone();
         bad.push(element("sel6", address("fd00::9"), "nowhere"));
-        assert!(linux.apply(&Step::Elements { remove: vec![], add: bad }).await.is_err());
+        assert!(linux.apply(&Step::Elements { family: TableFamily::Inet, remove: vec![], add: bad }).await.is_err());
         assert_eq!(run("nft list ruleset"), before, "as a whole or not at all");
-        linux.apply(&Step::Elements { remove: vec![], add: all.clone() }).await.unwrap();
+        linux.apply(&Step::Elements { family: TableFamily::Inet, remove: vec![], add: all.clone() }).await.unwrap();
         assert_eq!(linux.observe().await.unwrap().nft.unwrap().maps["sel6"].elements.len(), 10_001);
         assert_eq!(elements_shown("sel6").as_array().unwrap().len(), 10_001);
         let mut some_absent = all.clone();
         some_absent.push(element("sel6", address("fd00::9"), "s1"));
-        linux.apply(&Step::Elements { remove: some_absent, add: vec![] }).await.unwrap();
+        linux.apply(&Step::Elements { family: TableFamily::Inet, remove: some_absent, add: vec![] }).await.unwrap();
         assert_eq!(run("nft list ruleset"), before);
         println!("10 000 elements refused, added, read and removed in {:?}", start.elapsed());
     });
@@ -111,7 +111,7 @@ fn what_others_changed_in_the_table_is_seen() {
         let seen = linux.observe().await.unwrap().nft.unwrap();
         assert_ne!(seen, table());
         let odd = NftElement { map: "exit".into(), key: NftKey::Mark(0x300), value: NftValue::Goto(String::new()) };
-        linux.apply(&Step::Elements { remove: vec![odd], add: vec![] }).await.unwrap();
+        linux.apply(&Step::Elements { family: TableFamily::Inet, remove: vec![odd], add: vec![] }).await.unwrap();
         assert_eq!(linux.observe().await.unwrap().nft, Some(table()));
         // Sets of kinds that are not ours are left out.
         run("nft add set inet sortie odd { type inet_service; flags interval; }");

@@ -62,7 +62,10 @@ fn foreign_state_is_untouched_and_invisible() {
             linux.apply(step).await.unwrap();
         }
         linux.apply(&Step::Nft(sortie_core::state::NftChange::Replace(crate::suite::table()))).await.unwrap();
-        linux.apply(&Step::Nft(sortie_core::state::NftChange::Delete)).await.unwrap();
+        linux
+            .apply(&Step::Nft(sortie_core::state::NftChange::Delete(sortie_core::state::TableFamily::Inet)))
+            .await
+            .unwrap();
         assert_eq!(everything(), before);
     });
 }

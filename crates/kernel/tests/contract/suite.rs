@@ -6,9 +6,16 @@ use sortie_core::ids;
 use sortie_core::model::{DeviceName, Family, PortRange, Protocol};
 use sortie_core::state::{
     Hop, NftChange, NftEdit, NftElement, NftKey, NftMap, NftMapKind, NftTable, NftValue, NodeState, Route, RouteKind,
-    Rule, Step,
+    Rule, Step, TableFamily,
 };
 use sortie_kernel::Platform;
+
+pub(crate) mod tunnel;
+
+pub(crate) use tunnel::{
+    a_tunnel_is_made_changed_and_removed_any_number_of_times, the_table_of_frames_stands_beside_the_other,
+    what_hangs_on_the_tunnel_goes_with_it,
+};
 
 pub(crate) fn device(name: &str) -> DeviceName {
     DeviceName(name.into())
@@ -20,6 +27,7 @@ pub(crate) fn rule(family: Family) -> Rule {
     Rule {
         family,
         priority: ids::PRIORITY_POD_EXIT,
+        iif: None,
         from: Some(pod.parse().unwrap()),
         to: None,
         protocol: None,
@@ -98,6 +106,7 @@ pub(crate) fn table() -> NftTable {
     let goto = |chain: &str| NftValue::Goto(chain.into());
     let rules = |text: &[&str]| text.iter().map(|t| (*t).to_owned()).collect();
     NftTable {
+        family: TableFamily::Inet,
         counters: BTreeSet::from(["drop_source".to_owned(), "drop_exit".to_owned()]),
         maps: BTreeMap::from([
             ("pods4".into(), map(NftMapKind::Addresses(Family::V4), vec![(address("10.1.0.5"), NftValue::Member)])),
@@ -228,13 +237,14 @@ pub(crate) async fn a_route_through_a_missing_device_is_refused(platform: &mut i
 
 pub(crate) async fn a_table_is_replaced_edited_and_deleted(platform: &mut impl Platform) {
     assert_eq!(observed(platform).await.nft, None);
-    apply(platform, Step::Nft(NftChange::Delete)).await;
+    apply(platform, Step::Nft(NftChange::Delete(TableFamily::Inet))).await;
     for _ in 0..2 {
         apply(platform, Step::Nft(NftChange::Replace(table()))).await;
         assert_eq!(observed(platform).await.nft, Some(table()));
     }
     let chain = sortie_core::nft::chain(None, vec!["meta mark set 0x200".into()]);
     let edit = NftEdit {
+        family: TableFamily::Inet,
         chains: BTreeMap::from([("e2".into(), chain.clone())]),
         remove: vec![element("exit", NftKey::Mark(0x100), "e1")],
         add: vec![element("exit", NftKey::Mark(0x100), "e2"), element("exit", NftKey::Mark(0x200), "e2")],
@@ -252,7 +262,7 @@ pub(crate) async fn a_table_is_replaced_edited_and_deleted(platform: &mut impl P
     assert!(counters.is_empty() || counters == expected.counters);
     assert!(platform.apply(&Step::Nft(NftChange::Edit(edit))).await.is_err(), "the chain is gone");
     assert_eq!(observed(platform).await.nft, Some(expected), "a refused transaction changes nothing");
-    apply(platform, Step::Nft(NftChange::Delete)).await;
+    apply(platform, Step::Nft(NftChange::Delete(TableFamily::Inet))).await;
     assert_eq!(observed(platform).await.nft, None);
 }
 
@@ -264,22 +274,31 @@ pub(crate) async fn elements_change_in_one_transaction(platform: &mut impl Platf
     let sel6 = element("sel6", address("fd00::6"), "s1");
     let add = vec![member, sel, exit.clone(), sel6];
     for _ in 0..2 {
-        apply(platform, Step::Elements { remove: vec![], add: add.clone() }).await;
+        apply(platform, Step::Elements { family: TableFamily::Inet, remove: vec![], add: add.clone() }).await;
         let nft = observed(platform).await.nft.unwrap();
         for e in &add {
             assert_eq!(nft.maps[&e.map].elements.get(&e.key), Some(&e.value), "{e:?}");
         }
     }
     let other = element("exit", exit.key, "s1");
-    let refused = platform.apply(&Step::Elements { remove: vec![], add: vec![other.clone()] }).await;
+    let refused =
+        platform.apply(&Step::Elements { family: TableFamily::Inet, remove: vec![], add: vec![other.clone()] }).await;
     assert!(refused.is_err(), "a key with another value is not overwritten");
     let absent = element("exit", NftKey::Mark(0xdd), "e1");
-    apply(platform, Step::Elements { remove: vec![absent.clone(), exit.clone()], add: vec![other.clone()] }).await;
+    apply(
+        platform,
+        Step::Elements {
+            family: TableFamily::Inet,
+            remove: vec![absent.clone(), exit.clone()],
+            add: vec![other.clone()],
+        },
+    )
+    .await;
     assert_eq!(observed(platform).await.nft.unwrap().maps["exit"].elements[&exit.key], other.value);
     for _ in 0..2 {
         let mut remove = add.clone();
         remove.push(absent.clone());
-        apply(platform, Step::Elements { remove, add: vec![] }).await;
+        apply(platform, Step::Elements { family: TableFamily::Inet, remove, add: vec![] }).await;
         assert_eq!(observed(platform).await.nft, Some(table()));
     }
 }
@@ -288,14 +307,14 @@ pub(crate) async fn an_element_that_leads_nowhere_is_refused_and_changes_nothing
     apply(platform, Step::Nft(NftChange::Replace(table()))).await;
     let remove = vec![element("exit", NftKey::Mark(0x100), "e1")];
     let add = vec![element("exit", NftKey::Mark(0x200), "e1"), element("exit", NftKey::Mark(0x100), "nowhere")];
-    assert!(platform.apply(&Step::Elements { remove, add }).await.is_err());
+    assert!(platform.apply(&Step::Elements { family: TableFamily::Inet, remove, add }).await.is_err());
     assert_eq!(observed(platform).await.nft, Some(table()));
 }
 
 pub(crate) async fn elements_of_an_absent_table_are_absent(platform: &mut impl Platform) {
     let some = vec![element("exit", NftKey::Mark(0x100), "e1")];
-    apply(platform, Step::Elements { remove: some.clone(), add: vec![] }).await;
-    assert!(platform.apply(&Step::Elements { remove: vec![], add: some }).await.is_err());
+    apply(platform, Step::Elements { family: TableFamily::Inet, remove: some.clone(), add: vec![] }).await;
+    assert!(platform.apply(&Step::Elements { family: TableFamily::Inet, remove: vec![], add: some }).await.is_err());
     assert_eq!(platform.counters().await.unwrap(), BTreeMap::new());
 }
 

@@ -10,13 +10,15 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
+use super::feeds::Feeds;
 use super::fetches::{Fetched, Fetches};
 use super::outbox::Outbox;
 use super::{Command, PeerEvent};
 use crate::key::Key;
 use crate::membership::{MemberEvent, Membership};
 use crate::seal::Kind;
-use crate::tables::{self, Allowed, Asked, Call, FetchError, Grant};
+use crate::streams::Feed;
+use crate::tables::{self, Allowed, Asked, Call, FetchError, Grant, Table};
 
 /// Pause before sockets are opened again, and between requests for a table that did not come.
 const RETRY: Duration = Duration::from_millis(200);
@@ -41,6 +43,7 @@ pub(super) struct Driver {
     key: Key,
     listen: SocketAddr,
     fetches: Fetches,
+    feeds: Feeds,
     allowed: watch::Sender<BTreeSet<IpAddr>>,
     version: u64,
     table: Arc<[u8]>,
@@ -71,6 +74,7 @@ impl Driver {
             key,
             listen,
             fetches: Fetches::default(),
+            feeds: Feeds::default(),
             allowed: watch::Sender::default(),
             version: 0,
             table: Arc::default(),
@@ -135,6 +139,7 @@ impl Driver {
                 }
                 Some(asked) = sockets.asked.recv() => self.judge(asked),
                 fetched = self.fetches.next() => self.take(fetched, outbox),
+                refusal = self.feeds.refused() => self.membership.count(refusal),
                 _ = retry.tick() => self.fetch(),
             }
         }
@@ -177,6 +182,12 @@ impl Driver {
             Some(Command::Close(nodes)) => self.membership.set_close_peers(nodes),
             Some(Command::Table(version, table)) => self.set_table(version, table),
             Some(Command::Note(node, note)) => self.membership.send_note(node, &note),
+            Some(Command::Tell(followers)) => self.feeds.tell(followers),
+            Some(Command::Follow(node, heard)) => {
+                if let Some(call) = self.call(Kind::Follow, node) {
+                    self.feeds.follow(call, heard);
+                }
+            }
             Some(Command::Refusals(reply)) => drop(reply.send(self.membership.refusals().clone())),
             Some(Command::Leave(reply)) => {
                 self.leave(udp).await;
@@ -209,23 +220,30 @@ impl Driver {
 
     fn judge(&mut self, asked: Asked) {
         let Ok(ask) = self.membership.open_ask(asked.source, &asked.message) else { return };
-        let header = self.membership.header(Kind::Answer, ask.sender);
-        let (key, table) = (self.key.clone(), self.table.clone());
-        drop(asked.reply.send(Grant { key, ask, header, version: self.version, table }));
+        let key = self.key.clone();
+        let grant = if ask.kind == Kind::Follow {
+            let Some(messages) = self.feeds.welcome(ask.sender) else { return };
+            let header = self.membership.header(Kind::Feed, ask.sender);
+            Grant::Feed(Feed { key, ask, header, messages })
+        } else {
+            let header = self.membership.header(Kind::Answer, ask.sender);
+            Grant::Table(Table { key, ask, header, version: self.version, table: self.table.clone() })
+        };
+        drop(asked.reply.send(grant));
     }
 
     fn fetch(&mut self) {
         for node in self.fetches.due(|node| self.membership.up().contains(&node)) {
-            let Some(to) = self.membership.address(node) else { continue };
-            let ask = self.membership.header(Kind::Ask, node);
-            let call = Call {
-                key: self.key.clone(),
-                local: self.listen.ip(),
-                to: SocketAddr::new(to, self.listen.port()),
-                ask,
-            };
-            self.fetches.start(node, call);
+            if let Some(call) = self.call(Kind::Ask, node) {
+                self.fetches.start(node, call);
+            }
         }
+    }
+
+    fn call(&mut self, kind: Kind, node: u16) -> Option<Call> {
+        let to = SocketAddr::new(self.membership.address(node)?, self.listen.port());
+        let ask = self.membership.header(kind, node);
+        Some(Call { key: self.key.clone(), local: self.listen.ip(), to, ask })
     }
 
     fn take(&mut self, fetched: Fetched, outbox: &mut Outbox) {

@@ -49,7 +49,8 @@ async fn exchange(call: &Call) -> std::io::Result<Vec<u8>> {
     read_frame(&mut stream, ANSWER_MAX).await
 }
 
-async fn connect(call: &Call) -> std::io::Result<TcpStream> {
+/// A connection from the own address.
+pub(crate) async fn connect(call: &Call) -> std::io::Result<TcpStream> {
     let socket = if call.to.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     if !call.local.is_unspecified() {
         socket.bind((call.local, 0).into())?;
@@ -77,7 +78,7 @@ fn read_answer(call: &Call, answer: &[u8]) -> Result<(Edition, Vec<u8>), Refusal
 mod tests {
     use super::*;
     use crate::seal::Sender;
-    use crate::tables::serve::{Grant, answer};
+    use crate::tables::serve::{Table, answer};
 
     fn call(counter: u64) -> Call {
         let key = Key::new(&[1; 32]).unwrap();
@@ -88,7 +89,7 @@ mod tests {
 
     fn answer_to(call: &Call, node: u16) -> Vec<u8> {
         let header = Sender::new(node, 9).header(Kind::Answer, 1);
-        answer(&Grant { key: call.key.clone(), ask: call.ask, header, version: 4, table: (*b"claims").into() })
+        answer(&Table { key: call.key.clone(), ask: call.ask, header, version: 4, table: (*b"claims").into() })
     }
 
     #[test]

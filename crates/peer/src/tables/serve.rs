@@ -1,4 +1,4 @@
-//! The side that answers.
+//! The side that answers, and where streams begin.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -13,9 +13,13 @@ use tokio::time::timeout;
 use super::{ASK_MAX, DEADLINE, read_frame, write_frame};
 use crate::key::Key;
 use crate::seal::{self, Header};
+use crate::streams::{self, Feed};
 
 /// Connections served at a time; others wait in the kernel's queue.
 const CONNECTIONS: usize = 32;
+
+/// Streams at a time; more are refused.
+const STREAMS: usize = 64;
 
 /// Pause after a connection could not be accepted.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -28,9 +32,18 @@ pub(crate) struct Asked {
     pub(crate) reply: oneshot::Sender<Grant>,
 }
 
+/// What a peer gets.
+#[derive(Debug)]
+pub(crate) enum Grant {
+    /// The table, once.
+    Table(Table),
+    /// A stream.
+    Feed(Feed),
+}
+
 /// What an answer is made of.
 #[derive(Debug)]
-pub(crate) struct Grant {
+pub(crate) struct Table {
     pub(crate) key: Key,
     pub(crate) ask: Header,
     pub(crate) header: Header,
@@ -44,6 +57,7 @@ pub(crate) type Allowed = watch::Receiver<BTreeSet<IpAddr>>;
 /// Serves until dropped; `judge` gets every request.
 pub(crate) async fn serve(listener: TcpListener, judge: mpsc::Sender<Asked>, allowed: Allowed) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let streams = Arc::new(Semaphore::new(STREAMS));
     let mut connections = JoinSet::new();
     while let Ok(place) = places.clone().acquire_owned().await {
         while connections.try_join_next().is_some() {}
@@ -52,11 +66,16 @@ pub(crate) async fn serve(listener: TcpListener, judge: mpsc::Sender<Asked>, all
                 log::debug!("{from} asks for a table and is no peer");
             }
             Ok((stream, from)) => {
-                let judge = judge.clone();
+                let (judge, streams) = (judge.clone(), Arc::clone(&streams));
                 connections.spawn(async move {
                     let served = timeout(DEADLINE, converse(stream, from.ip(), judge)).await;
-                    log::debug!("table for {from}: {served:?}");
                     drop(place);
+                    let told = match served {
+                        Ok(Ok(Some((stream, feed)))) => tell(stream, feed, &streams).await,
+                        Ok(served) => served.map(drop),
+                        Err(late) => Err(late.into()),
+                    };
+                    log::debug!("table or stream for {from}: {told:?}");
                 });
             }
             Err(error) => {
@@ -67,16 +86,28 @@ pub(crate) async fn serve(listener: TcpListener, judge: mpsc::Sender<Asked>, all
     }
 }
 
-async fn converse(mut stream: TcpStream, source: IpAddr, judge: mpsc::Sender<Asked>) -> std::io::Result<()> {
+async fn tell(stream: TcpStream, feed: Feed, places: &Semaphore) -> std::io::Result<()> {
+    let Ok(_place) = places.try_acquire() else { return Err(std::io::ErrorKind::QuotaExceeded.into()) };
+    streams::feed(stream, feed).await
+}
+
+/// Answers, or says which stream begins.
+async fn converse(
+    mut stream: TcpStream,
+    source: IpAddr,
+    judge: mpsc::Sender<Asked>,
+) -> std::io::Result<Option<(TcpStream, Feed)>> {
     let message = read_frame(&mut stream, ASK_MAX).await?;
     let (reply, granted) = oneshot::channel();
     let refused = || std::io::Error::from(std::io::ErrorKind::PermissionDenied);
     judge.send(Asked { source, message, reply }).await.map_err(|_| refused())?;
-    let grant = granted.await.map_err(|_| refused())?;
-    write_frame(&mut stream, &answer(&grant)).await
+    match granted.await.map_err(|_| refused())? {
+        Grant::Table(table) => write_frame(&mut stream, &answer(&table)).await.map(|()| None),
+        Grant::Feed(feed) => Ok(Some((stream, feed))),
+    }
 }
 
-pub(super) fn answer(grant: &Grant) -> Vec<u8> {
+pub(super) fn answer(grant: &Table) -> Vec<u8> {
     let head = [grant.ask.incarnation, grant.ask.counter, grant.version].map(u64::to_be_bytes).concat();
     seal::seal(&grant.key, &grant.header, &[head.as_slice(), &grant.table].concat())
 }

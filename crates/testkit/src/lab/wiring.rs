@@ -29,7 +29,7 @@ const OTHERS: [(&str, &str); 6] = [
 /// Bridged packets pass the IP hooks, as on a kube node; not on every kernel.
 const BRIDGE: [&str; 2] = ["net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables"];
 
-pub(super) fn node(node: &Namespace) -> Result<()> {
+pub(crate) fn node(node: &Namespace) -> Result<()> {
     for (key, value) in NODE {
         node.sysctl(key, value)?;
     }
@@ -41,24 +41,31 @@ pub(super) fn node(node: &Namespace) -> Result<()> {
 
 /// Router number `index` between the node and the server.
 pub(super) fn router(index: usize, router: &Namespace, (node, server): (&Namespace, &Namespace)) -> Result<()> {
+    let (device, node4, node6) = (DEVICES[index], NODE4[index], NODE6[index]);
+    node.wire(device, (router, "node"))?;
+    node.ip(&format!("addr add {node4}/24 dev {device}\naddr add {node6}/64 dev {device} nodad"))?;
+    if index == 0 {
+        node.ip(&format!("route add default via {}\n-6 route add default via {}", GATEWAY4[index], GATEWAY6[index]))?;
+    }
+    far(index, router, server)?;
+    router.ip(&format!(
+        "route add 10.244.0.0/16 via {node4}\n-6 route add fd00:244::/32 via {node6}\n\
+         route add {VIP_NET4} via {node4}\n-6 route add {VIP_NET6} via {node6}"
+    ))
+}
+
+/// Router number `index`, whose device `node` is there, and its way to the server and back.
+pub(crate) fn far(index: usize, router: &Namespace, server: &Namespace) -> Result<()> {
     for (key, value) in OTHERS {
         router.sysctl(key, value)?;
     }
-    node.wire(DEVICES[index], (router, "node"))?;
     router.wire("server", (server, ROUTERS[index]))?;
-    let (device, number) = (DEVICES[index], index + 1);
-    let (node4, node6, own4, own6) = (NODE4[index], NODE6[index], GATEWAY4[index], GATEWAY6[index]);
-    node.ip(&format!("addr add {node4}/24 dev {device}\naddr add {node6}/64 dev {device} nodad"))?;
-    if index == 0 {
-        node.ip(&format!("route add default via {own4}\n-6 route add default via {own6}"))?;
-    }
+    let (number, own4, own6) = (index + 1, GATEWAY4[index], GATEWAY6[index]);
     router.ip(&format!(
         "addr add {own4}/24 dev node\naddr add {own6}/64 dev node nodad\n\
          addr add 10.{number}.0.1/24 dev server\naddr add fd01:{number}::1/64 dev server nodad\n\
          addr add {}/32 dev lo\naddr add {}/128 dev lo nodad\n\
-         route add 192.0.2.0/24 via 10.{number}.0.2\n-6 route add 2001:db8:2::/64 via fd01:{number}::2\n\
-         route add 10.244.0.0/16 via {node4}\n-6 route add fd00:244::/32 via {node6}\n\
-         route add {VIP_NET4} via {node4}\n-6 route add {VIP_NET6} via {node6}",
+         route add 192.0.2.0/24 via 10.{number}.0.2\n-6 route add 2001:db8:2::/64 via fd01:{number}::2",
         CLIENT4[index], CLIENT6[index],
     ))?;
     server.ip(&format!(
@@ -73,7 +80,7 @@ pub(super) fn router(index: usize, router: &Namespace, (node, server): (&Namespa
 }
 
 /// The server's own addresses; answers of its kernel, too, go back by the router of the request.
-pub(super) fn server(server: &Namespace) -> Result<()> {
+pub(crate) fn server(server: &Namespace) -> Result<()> {
     for (key, value) in OTHERS {
         server.sysctl(key, value)?;
     }

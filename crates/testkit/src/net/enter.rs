@@ -8,9 +8,10 @@ use anyhow::{Context, Result, anyhow};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 
-/// A private set of mounts. It ends with the last value and the last process that uses it.
+/// A private set of mounts, perhaps with process ids of its own. It ends with the last value and the last process that
+/// uses it.
 #[derive(Clone, Debug)]
-pub struct Mounts(Arc<File>);
+pub struct Mounts(Arc<Vec<(File, CloneFlags)>>);
 
 impl Mounts {
     /// A copy of the machine's mounts, changed by `change`; nothing of it is seen outside. Names of namespaces that are
@@ -20,14 +21,41 @@ impl Mounts {
     /// When the kernel refuses; the errors of `change`.
     pub fn new(change: impl FnOnce() -> Result<()> + Send) -> Result<Self> {
         on_thread(|| {
-            unshare(CloneFlags::CLONE_NEWNS).context("cannot make a mount namespace")?;
-            let flags = MsFlags::MS_REC | MsFlags::MS_SLAVE;
-            mount(None::<&str>, "/", None::<&str>, flags, None::<&str>).context("cannot detach mounts")?;
+            detach(CloneFlags::empty())?;
             change()?;
             let own = File::open("/proc/thread-self/ns/mnt").context("cannot open the mount namespace")?;
-            Ok(Self(Arc::new(own)))
+            Ok(Self(Arc::new(vec![(own, CloneFlags::CLONE_NEWNS)])))
         })
     }
+
+    /// What the process `id` sees: its mounts, its host name, its process ids.
+    ///
+    /// A thread inside can start programs, but no threads: a process has one set of process ids.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn of(id: u32) -> Result<Self> {
+        let open = |(name, flag)| {
+            let path = format!("/proc/{id}/ns/{name}");
+            File::open(&path).map(|file| (file, flag)).with_context(|| format!("cannot open {path}"))
+        };
+        PROCESS.map(open).into_iter().collect::<Result<Vec<_>>>().map(|files| Self(Arc::new(files)))
+    }
+}
+
+/// What a process has of its own, in the order in which it is entered.
+const PROCESS: [(&str, CloneFlags); 4] = [
+    ("uts", CloneFlags::CLONE_NEWUTS),
+    ("ipc", CloneFlags::CLONE_NEWIPC),
+    ("pid", CloneFlags::CLONE_NEWPID),
+    ("mnt", CloneFlags::CLONE_NEWNS),
+];
+
+/// Gives the calling thread mounts of its own, and what `more` names; what is unmounted outside goes inside, too.
+pub(crate) fn detach(more: CloneFlags) -> Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS | more).context("cannot make namespaces")?;
+    let flags = MsFlags::MS_REC | MsFlags::MS_SLAVE;
+    mount(None::<&str>, "/", None::<&str>, flags, None::<&str>).context("cannot detach mounts")
 }
 
 /// Puts a fresh file system in memory on `path`; for use in [`Mounts::new`]. `options` as in `mount -o`.
@@ -57,7 +85,9 @@ pub(super) fn on_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Res
 pub(super) fn enter(net: &File, mounts: Option<&Mounts>) -> Result<()> {
     if let Some(Mounts(mounts)) = mounts {
         unshare(CloneFlags::CLONE_FS)?;
-        setns(mounts, CloneFlags::CLONE_NEWNS)?;
+        for (file, flag) in mounts.iter() {
+            setns(file, *flag)?;
+        }
     }
     setns(net, CloneFlags::CLONE_NEWNET)?;
     Ok(())

@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::NAMES;
-use crate::command;
+use crate::{command, groups};
 
 /// Ends what runs in the namespace and removes it.
 pub(super) fn namespace(name: &str) {
@@ -27,6 +27,11 @@ pub(super) fn dead() {
     for name in children(Path::new(NAMES)) {
         if owner(&name, "so-").is_some_and(is_gone) {
             namespace(&name);
+        }
+    }
+    for name in groups::names() {
+        if owner(&name, "so-").is_some_and(is_gone) {
+            groups::remove(&name);
         }
     }
     let folder = std::env::temp_dir();

@@ -60,6 +60,10 @@ fn a_pod_is_read() {
     assert_eq!(named, [("sip".to_owned(), port(Protocol::Udp, 5060)), ("web".to_owned(), port(Protocol::Tcp, 80))]);
     assert_eq!(found.egress[0].route.as_deref(), Some("r"));
     assert_eq!(pod("", "status: {podIP: 10.0.0.1}").addresses, addresses(&["10.0.0.1"]));
+    for ended in ["Succeeded", "Failed"] {
+        let status = format!("status: {{podIP: 10.0.0.1, podIPs: [{{ip: 10.0.0.1}}], phase: {ended}}}");
+        assert_eq!(pod("", &status).addresses, [] as [std::net::IpAddr; 0], "its address may be another's");
+    }
 }
 
 #[test]

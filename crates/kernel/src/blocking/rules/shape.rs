@@ -8,10 +8,10 @@ use std::fmt::Write as _;
 use ipnetwork::IpNetwork;
 use netlink_packet_core::Nla as _;
 use netlink_packet_route::route::RouteProtocol;
-use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage, RulePortRange};
+use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage, RulePortRange};
 use netlink_packet_route::{AddressFamily, IpProtocol};
 use sortie_core::ids;
-use sortie_core::model::{Family, PortRange, Protocol};
+use sortie_core::model::{DeviceName, Family, PortRange, Protocol};
 use sortie_core::state::Rule;
 
 /// `FRA_SPORT_MASK` and `FRA_DPORT_MASK`, which newer kernels report beside every port match.
@@ -36,6 +36,7 @@ pub(super) fn encode(rule: &Rule) -> RuleMessage {
         Some(RuleAttribute::Protocol(RouteProtocol::from(ids::PROTOCOL))),
         Some(RuleAttribute::Priority(rule.priority)),
         Some(RuleAttribute::Table(rule.table)),
+        rule.iif.as_ref().map(|device| RuleAttribute::Iifname(device.0.clone())),
         rule.from.filter(|n| n.prefix() > 0).map(|n| RuleAttribute::Source(n.ip())),
         rule.to.filter(|n| n.prefix() > 0).map(|n| RuleAttribute::Destination(n.ip())),
         rule.protocol.map(|p| RuleAttribute::IpProtocol(IpProtocol::from(p.number()))),
@@ -52,7 +53,9 @@ pub(super) fn encode(rule: &Rule) -> RuleMessage {
 /// Our rule in a message, if it is one.
 pub(super) fn decode(message: &RuleMessage) -> Option<Rule> {
     let header = &message.header;
-    if header.action != RuleAction::ToTable || header.tos != 0 || !header.flags.is_empty() {
+    // A rule whose device is absent waits for it.
+    let is_plain = header.flags.difference(RuleFlags::IifDetached).is_empty();
+    if header.action != RuleAction::ToTable || header.tos != 0 || !is_plain {
         return None;
     }
     let family = match header.family {
@@ -70,6 +73,7 @@ pub(super) fn decode(message: &RuleMessage) -> Option<Rule> {
     Some(Rule {
         family,
         priority: found.priority.unwrap_or(0),
+        iif: found.iif,
         from: network(found.from, header.src_len)?,
         to: network(found.to, header.dst_len)?,
         protocol: found.protocol,
@@ -89,6 +93,7 @@ pub(super) fn deletion_takes(asked: &Rule, present: &Rule) -> bool {
     asked.family == present.family
         && asked.priority == present.priority
         && asked.table == present.table
+        && fits(asked.iif.as_ref(), present.iif.as_ref())
         && fits(asked.from, present.from)
         && fits(asked.to, present.to)
         && fits(asked.protocol, present.protocol)
@@ -109,6 +114,7 @@ pub(super) fn describe(rule: &Rule) -> String {
     add("from", Some(rule.from.map_or_else(|| "all".into(), |n| n.to_string())));
     add("to", rule.to.map(|n| n.to_string()));
     add("fwmark", rule.fwmark.map(|(value, mask)| format!("{value:#x}/{mask:#x}")));
+    add("iif", rule.iif.as_ref().map(ToString::to_string));
     add("ipproto", rule.protocol.map(|p| p.name().into()));
     add("sport", rule.source_ports.map(ports));
     add("dport", rule.destination_ports.map(ports));
@@ -132,6 +138,7 @@ struct Found {
     protocol_number: Option<u8>,
     priority: Option<u32>,
     table: Option<u32>,
+    iif: Option<DeviceName>,
     from: Option<std::net::IpAddr>,
     to: Option<std::net::IpAddr>,
     protocol: Option<Protocol>,
@@ -149,6 +156,7 @@ impl Found {
             RuleAttribute::Protocol(p) => self.protocol_number = Some(u8::from(*p)),
             RuleAttribute::Priority(v) => self.priority = Some(*v),
             RuleAttribute::Table(v) => self.table = Some(*v),
+            RuleAttribute::Iifname(name) => self.iif = Some(DeviceName(name.clone())),
             RuleAttribute::Source(a) => self.from = Some(*a),
             RuleAttribute::Destination(a) => self.to = Some(*a),
             RuleAttribute::IpProtocol(p) => self.protocol = Some(transport(u8::from(*p))?),
@@ -177,6 +185,7 @@ mod tests {
         Rule {
             family: Family::V4,
             priority: 1300,
+            iif: None,
             from: Some("10.1.0.5/32".parse().unwrap()),
             to: None,
             protocol: Some(Protocol::Udp),
@@ -187,11 +196,21 @@ mod tests {
         }
     }
 
+    fn from_tunnel() -> Rule {
+        let iif = Some(DeviceName("sor0".into()));
+        Rule { priority: 1397, iif, from: None, protocol: None, source_ports: None, ..rule() }
+    }
+
     #[test]
     fn what_is_encoded_is_decoded() {
         assert_eq!(decode(&encode(&rule())), Some(rule()));
         let bare = Rule { from: None, protocol: None, source_ports: None, fwmark: None, ..rule() };
         assert_eq!(decode(&encode(&bare)), Some(bare));
+        let mut message = encode(&from_tunnel());
+        assert_eq!(decode(&message), Some(from_tunnel()));
+        message.header.flags = RuleFlags::IifDetached;
+        assert_eq!(decode(&message), Some(from_tunnel()), "its device is absent");
+        assert_eq!(describe(&from_tunnel()), "1397: from all fwmark 0x100/0x3f00 iif sor0 lookup 10000");
     }
 
     #[test]
@@ -206,7 +225,7 @@ mod tests {
     #[test]
     fn a_rule_with_an_unknown_selector_is_not_decoded() {
         let mut message = encode(&rule());
-        message.attributes.push(RuleAttribute::Iifname("eth0".into()));
+        message.attributes.push(RuleAttribute::Oifname("eth0".into()));
         assert_eq!(decode(&message), None);
     }
 
@@ -215,6 +234,8 @@ mod tests {
         let whole = Rule { protocol: None, source_ports: None, ..rule() };
         assert!(deletion_takes(&whole, &rule()));
         assert!(!deletion_takes(&rule(), &whole));
+        let anywhere = Rule { iif: None, ..from_tunnel() };
+        assert!(deletion_takes(&anywhere, &from_tunnel()) && !deletion_takes(&from_tunnel(), &anywhere));
         assert!(!deletion_takes(&whole, &Rule { table: 10_001, ..rule() }));
     }
 }

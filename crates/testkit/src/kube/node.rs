@@ -1,0 +1,188 @@
+//! One node: its machine with containerd, kubelet and kube-proxy.
+//!
+//! Guarantees: what was imported, what pods wrote and what CNI keeps outlives a boot, nothing else does. Leaves out: the
+//! node's object, which the cluster makes.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use super::apiserver::ApiServer;
+use super::certificates::{Identity, Names};
+use super::machine::Machine;
+use super::runtime::{self, Runtime};
+use super::site::{PODS, Place};
+use crate::containerd::IMAGE;
+use crate::containerd::configuration::SOCKET;
+use crate::groups::ControlGroup;
+use crate::net::Namespace;
+use crate::process::Process;
+use crate::tools::{Group, ensure};
+
+/// How kube-proxy translates addresses of Services.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Proxy {
+    /// With iptables.
+    #[default]
+    Iptables,
+    /// With nftables.
+    Nftables,
+}
+
+/// A node, running or not.
+#[derive(Debug)]
+pub struct Node {
+    /// Where it stands.
+    pub place: Place,
+    /// Its network; another one after each boot.
+    pub network: Namespace,
+    disk: PathBuf,
+    daemons: Vec<Process>,
+    runtime: Option<Runtime>,
+    machine: Option<Machine>,
+    group: Option<ControlGroup>,
+}
+
+impl Node {
+    /// One whose network is plugged and whose disk is new.
+    pub(super) fn new(place: Place, network: Namespace, disk: PathBuf) -> Result<Self> {
+        std::fs::create_dir_all(&disk).with_context(|| format!("cannot create {}", disk.display()))?;
+        runtime::network(&disk, place)?;
+        Ok(Self { place, network, disk, daemons: Vec::new(), runtime: None, machine: None, group: None })
+    }
+
+    /// Its name in the cluster.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!("n{}", self.place.0)
+    }
+
+    /// The folder with its disk and its logs: `lib`, `log`, `opt` and `cni` are the node's `/var/lib`, `/var/log`, `/opt`
+    /// and `/etc/cni`.
+    #[must_use]
+    pub fn disk(&self) -> &Path {
+        &self.disk
+    }
+
+    /// Its network, mounts and process ids, to run programs there. Captures and probes, which need threads, take
+    /// [`Node::network`]. A program that is started there beside the test is to be waited for before the power is cut.
+    ///
+    /// # Errors
+    /// When its power is off.
+    pub fn inside(&self) -> Result<&Namespace> {
+        self.machine.as_ref().map(|machine| &machine.inside).with_context(|| format!("{} is off", self.name()))
+    }
+
+    /// Boots the machine and its runtime.
+    pub(super) fn boot(&mut self) -> Result<()> {
+        self.group = Some(ControlGroup::new(self.network.name())?);
+        let machine = Machine::boot(&self.network, (&self.name(), &self.disk))?;
+        self.runtime = Some(Runtime::start(&machine, &self.disk, IMAGE)?);
+        self.machine = Some(machine);
+        Ok(())
+    }
+
+    /// Takes in an archive of [`crate::image::pack`].
+    pub(super) fn import(&self, archive: &Path) -> Result<()> {
+        self.runtime.as_ref().with_context(|| format!("{} is off", self.name()))?.import(archive)
+    }
+
+    /// Starts what makes it a node of the cluster.
+    pub(super) fn join(&mut self, api: &ApiServer, proxy: Proxy) -> Result<()> {
+        let bin = ensure(Group::Kubernetes)?;
+        let names = Names { hosts: vec![self.name()], addresses: self.place.inner().to_vec() };
+        let user = format!("system:node:{}", self.name());
+        let own = api.authority().issue(&user, Some("system:nodes"), &names)?;
+        let config = self.write("kubelet.json", &self.kubelet(api, &own).to_string())?;
+        let access = self.write("kubelet.kubeconfig", &api.kubeconfig_of(&own))?;
+        let [inner4, inner6] = self.place.inner();
+        let mut kubelet = Command::new(bin.join("kubelet"));
+        kubelet.arg("--config").arg(config).arg("--kubeconfig").arg(access);
+        kubelet.arg(format!("--node-ip={inner4},{inner6}")).args(["--hostname-override", &self.name()]);
+        let access = self.write("kube-proxy.kubeconfig", &api.kubeconfig("system:kube-proxy", None)?)?;
+        let config = self.write("kube-proxy.json", &self.proxy(&access, proxy).to_string())?;
+        let mut proxy = Command::new(bin.join("kube-proxy"));
+        proxy.arg("--config").arg(config);
+        for (name, command) in [("kubelet", &mut kubelet), ("kube-proxy", &mut proxy)] {
+            self.daemons.push(Process::start(self.inside()?, command, &self.disk.join(format!("{name}.log")))?);
+        }
+        Ok(())
+    }
+
+    /// A power cut: nothing on it ends in order.
+    pub(super) fn cut(&mut self) {
+        if let Some(machine) = &self.machine {
+            machine.cut();
+        }
+        // Ours before the first process, which is not gone before all others were buried by their parents.
+        self.daemons.clear();
+        self.runtime = None;
+        self.machine = None;
+        self.group = None;
+    }
+
+    /// The last lines of its programs' logs.
+    #[must_use]
+    pub fn logs(&self) -> String {
+        let tail = |name: &str| {
+            let text = std::fs::read_to_string(self.disk.join(format!("{name}.log"))).unwrap_or_default();
+            let lines: Vec<&str> = text.lines().collect();
+            format!("--- {name} of {}\n{}\n", self.name(), lines[lines.len().saturating_sub(20)..].join("\n"))
+        };
+        ["containerd", "kubelet", "kube-proxy"].map(tail).concat()
+    }
+
+    fn write(&self, name: &str, text: &str) -> Result<PathBuf> {
+        let path = self.disk.join(name);
+        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(path)
+    }
+
+    fn kubelet(&self, api: &ApiServer, own: &Identity) -> Value {
+        json!({
+            "apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration",
+            "authentication": {
+                "anonymous": {"enabled": false}, "webhook": {"enabled": true},
+                "x509": {"clientCAFile": api.authority().own().certificate},
+            },
+            "authorization": {"mode": "Webhook"},
+            "tlsCertFile": own.certificate, "tlsPrivateKeyFile": own.key,
+            "containerRuntimeEndpoint": format!("unix://{}/{SOCKET}", runtime::FOLDER),
+            "cgroupDriver": "cgroupfs", "cgroupRoot": format!("/{}", self.network.name()),
+            "failCgroupV1": false, "failSwapOn": false, "enforceNodeAllocatable": [],
+            // Nobody serves names; without an address every pod gets a warning.
+            "clusterDNS": ["10.96.0.10"], "clusterDomain": "cluster.local", "resolvConf": "",
+            // An image that is removed cannot be pulled again.
+            "imageGCHighThresholdPercent": 100,
+            "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%",
+                             "nodefs.inodesFree": "1%"},
+            "volumePluginDir": "/var/lib/kubelet/volumeplugins",
+            "nodeStatusUpdateFrequency": "5s", "syncFrequency": "10s",
+            "eventRecordQPS": 0, "registryPullQPS": 0, "serializeImagePulls": false,
+        })
+    }
+
+    fn proxy(&self, access: &Path, proxy: Proxy) -> Value {
+        let mode = match proxy {
+            Proxy::Iptables => "iptables",
+            Proxy::Nftables => "nftables",
+        };
+        let period = json!({"syncPeriod": "30s", "minSyncPeriod": "200ms"});
+        json!({
+            "apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration",
+            "clientConnection": {"kubeconfig": access}, "mode": mode, "hostnameOverride": self.name(),
+            "clusterCIDR": PODS.join(","), "detectLocalMode": "ClusterCIDR",
+            // The size of the table is the whole machine's.
+            "conntrack": {"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
+            "iptables": period, "nftables": period,
+        })
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.cut();
+    }
+}

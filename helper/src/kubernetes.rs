@@ -1,0 +1,191 @@
+//! The Kubernetes API: our kinds as it knows them, and what it holds.
+//!
+//! Guarantees: objects are read like manifests, one by one and as early as possible, and only what selection needs
+//! is kept; nothing counts before every watch has told all it has; what a watch does not tell again when it begins
+//! anew is gone. Leaves out: the last good state of what is refused, which is the catalogue's.
+
+mod connect;
+pub(crate) mod crds;
+mod kinds;
+mod types;
+mod watch;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::Duration;
+
+use sortie_core::manifest::Document;
+use sortie_core::model::{Kind, ObjectKey, ObjectName, PodReference, Reason, Rejection};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tokio::sync::oneshot;
+use tokio::time::{sleep_until, timeout};
+
+use crate::burst::Burst;
+use crate::catalogue::Holding;
+use crate::source::Lookup;
+
+/// How long a pod that is about to start is asked for.
+const ASK: Duration = Duration::from_secs(1);
+
+/// Something that was heard about one kind.
+#[derive(Debug)]
+struct Notice {
+    kind: Kind,
+    news: News,
+}
+
+#[derive(Debug)]
+enum News {
+    /// Everything there is.
+    All(Vec<Document>),
+    /// New, or changed.
+    One(Box<Document>),
+    Gone(ObjectKey),
+    /// The API does not answer, or answers again.
+    Trouble(Option<String>),
+}
+
+/// A request for one pod.
+#[derive(Debug)]
+struct Question {
+    pod: ObjectName,
+    answer: oneshot::Sender<Result<Option<Document>, String>>,
+}
+
+/// The API as seen from one node.
+#[derive(Debug)]
+pub(crate) struct Api {
+    notices: UnboundedReceiver<Notice>,
+    questions: UnboundedSender<Question>,
+    shelf: BTreeMap<ObjectKey, Document>,
+    listed: BTreeSet<Kind>,
+    troubles: BTreeMap<Kind, String>,
+    burst: Burst,
+}
+
+impl Api {
+    /// Watches from now on, in a thread that ends with this value.
+    pub(crate) async fn watch(node: &str, kubeconfig: Option<&Path>) -> anyhow::Result<Self> {
+        let (notices, questions) = watch::start(node, kubeconfig).await?;
+        Ok(Self {
+            notices,
+            questions,
+            shelf: BTreeMap::new(),
+            listed: BTreeSet::new(),
+            troubles: BTreeMap::new(),
+            burst: Burst::default(),
+        })
+    }
+
+    /// Waits until everything was told once.
+    pub(crate) async fn complete(&mut self) {
+        while !self.is_complete() {
+            self.hear().await;
+        }
+    }
+
+    /// Waits until a burst of changes is over. Dropping the future loses nothing.
+    pub(crate) async fn changed(&mut self) {
+        loop {
+            match self.burst.due() {
+                None => self.hear().await,
+                Some(due) => tokio::select! {
+                    () = self.hear() => {}
+                    () = sleep_until(due) => break,
+                },
+            }
+        }
+        self.burst.ends();
+    }
+
+    /// What is known.
+    pub(crate) fn holding(&self) -> Holding<'_> {
+        Holding { objects: self.is_complete().then_some(&self.shelf), troubles: self.troubles() }
+    }
+
+    /// Asks for one pod, once and not for long.
+    pub(crate) async fn look_up(&mut self, pod: &PodReference) -> Lookup {
+        let name = ObjectName { namespace: pod.namespace.clone(), name: pod.name.clone() };
+        let (answer, answered) = oneshot::channel();
+        if self.questions.send(Question { pod: name, answer }).is_err() {
+            return Lookup::Unknown("the Kubernetes API is not watched any more".to_owned());
+        }
+        match timeout(ASK, answered).await {
+            Ok(Ok(Ok(Some(document)))) => {
+                let is_refused = document.object.is_err();
+                self.put(document);
+                // Its own annotations came with the request, and are refused there.
+                if is_refused { Lookup::Absent } else { Lookup::Found }
+            }
+            Ok(Ok(Ok(None))) => Lookup::Unknown("the Kubernetes API has no such pod".to_owned()),
+            Ok(Ok(Err(error))) => Lookup::Unknown(error),
+            Ok(Err(_)) | Err(_) => Lookup::Unknown("the Kubernetes API does not answer".to_owned()),
+        }
+    }
+
+    async fn hear(&mut self) {
+        match self.notices.recv().await {
+            Some(notice) => self.take(notice),
+            None => std::future::pending().await,
+        }
+    }
+
+    fn take(&mut self, Notice { kind, news }: Notice) {
+        match news {
+            News::All(documents) => {
+                self.listed.insert(kind);
+                self.shelf.retain(|key, _| key.kind != kind);
+                documents.into_iter().for_each(|document| self.put(document));
+                self.burst.goes_on();
+            }
+            News::One(document) => self.put(*document),
+            News::Gone(key) => {
+                self.shelf.remove(&key);
+                self.burst.goes_on();
+            }
+            News::Trouble(Some(error)) => {
+                if self.troubles.get(&kind) != Some(&error) {
+                    log::warn!("the Kubernetes API fails for kind={kind:?} error={error}");
+                    self.troubles.insert(kind, error);
+                    self.burst.goes_on();
+                }
+            }
+            News::Trouble(None) => {
+                if self.troubles.remove(&kind).is_some() {
+                    log::info!("the Kubernetes API answers again for kind={kind:?}");
+                    self.burst.goes_on();
+                }
+            }
+        }
+    }
+
+    /// Most changes of objects are none to us.
+    fn put(&mut self, document: Document) {
+        let Some(key) = document.key.clone() else { return };
+        if self.shelf.get(&key) != Some(&document) {
+            self.shelf.insert(key, document);
+            self.burst.goes_on();
+        }
+    }
+
+    fn is_complete(&self) -> bool {
+        kinds::ALL.iter().all(|watched| self.listed.contains(&watched.kind))
+    }
+
+    fn troubles(&self) -> Vec<Rejection> {
+        let known = if self.is_complete() { "what was read last" } else { "what the last helper knew" };
+        let told = |(kind, error): (&Kind, &String)| Rejection {
+            reason: Reason::Invalid,
+            object: "Kubernetes API".to_owned(),
+            field: format!("{kind:?}"),
+            message: format!("cannot be read: {error}"),
+            remedy: format!(
+                "{known} stays in force; see the API server, its custom resource definitions and the role of sortie-helper"
+            ),
+        };
+        self.troubles.iter().map(told).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,83 @@
+//! Where objects come from: a folder of manifests, or the Kubernetes API.
+//!
+//! Guarantees: nothing is acted upon before all of it is known, or known from before.
+
+use std::time::Duration;
+
+use sortie_core::model::PodReference;
+use tokio::time::timeout;
+
+use crate::catalogue::Catalogue;
+use crate::cli::{RunOptions, SourceOptions};
+use crate::folder::Manifests;
+use crate::kubernetes::Api;
+
+/// How long the API is waited for when there is something to go on with.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// One of the two.
+#[derive(Debug)]
+pub(crate) enum Source {
+    Folder(Manifests),
+    Kubernetes(Api),
+}
+
+/// What is known about a pod that is about to start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Lookup {
+    /// The source holds it now.
+    Found,
+    /// Nobody is to be asked.
+    Absent,
+    /// It was asked for and not found, and why.
+    Unknown(String),
+}
+
+impl Source {
+    /// Listens from now on. Must be called inside a runtime.
+    pub(crate) async fn open(options: &RunOptions) -> anyhow::Result<Self> {
+        Ok(match &options.source {
+            SourceOptions::Manifests(folder) => Self::Folder(Manifests::watch(folder)?),
+            SourceOptions::Kubernetes { kubeconfig } => {
+                Self::Kubernetes(Api::watch(&options.node, kubeconfig.as_deref()).await?)
+            }
+        })
+    }
+
+    /// Waits until everything is known: for ever if nothing is known from before.
+    pub(crate) async fn begin(&mut self, before: &Catalogue) {
+        match self {
+            Self::Folder(_) => {}
+            Self::Kubernetes(api) if before.is_empty() => api.complete().await,
+            Self::Kubernetes(api) => {
+                if timeout(GRACE, api.complete()).await.is_err() {
+                    log::warn!("the Kubernetes API has not answered yet, going on with what was known");
+                }
+            }
+        }
+    }
+
+    /// Waits until there is something to read. Dropping the future loses nothing.
+    pub(crate) async fn changed(&mut self) {
+        match self {
+            Self::Folder(folder) => folder.changed().await,
+            Self::Kubernetes(api) => api.changed().await,
+        }
+    }
+
+    /// Brings the catalogue up to date; whether anything is different.
+    pub(crate) fn read(&self, catalogue: &mut Catalogue) -> bool {
+        match self {
+            Self::Folder(folder) => catalogue.update(folder.read()),
+            Self::Kubernetes(api) => catalogue.update_from_api(api.holding()),
+        }
+    }
+
+    /// Looks for a pod that is not in the catalogue.
+    pub(crate) async fn look_up(&mut self, pod: &PodReference) -> Lookup {
+        match self {
+            Self::Folder(_) => Lookup::Absent,
+            Self::Kubernetes(api) => api.look_up(pod).await,
+        }
+    }
+}

@@ -4,6 +4,7 @@
 //! needs the machine.
 
 mod install;
+mod uninstall;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ use sortie_core::desired::Steering;
 use sortie_core::ids::{self, Mask, Numbers};
 
 pub(crate) use install::{HELP as INSTALL_HELP, InstallOptions, Mode};
+pub(crate) use uninstall::{Afterwards, UninstallOptions};
 
 /// Fewest bits of the two marks: 64 exits, 4096 paths.
 const MARK_BITS: (u32, u32) = (6, 12);
@@ -74,15 +76,6 @@ pub(crate) enum Command {
     Install(InstallOptions),
     InstallHelp,
     Uninstall(UninstallOptions),
-}
-
-/// Options of `uninstall`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct UninstallOptions {
-    pub(crate) place: NodeOptions,
-    pub(crate) cni_conf_dir: Option<PathBuf>,
-    pub(crate) cni_bin_dir: Option<PathBuf>,
-    pub(crate) then_wait: bool,
 }
 
 /// Places and numbers of one helper.
@@ -160,7 +153,7 @@ struct Flags {
     format: Option<Format>,
     cni_conf_dir: Option<PathBuf>,
     cni_bin_dir: Option<PathBuf>,
-    then_wait: bool,
+    afterwards: Afterwards,
 }
 
 /// Reads the arguments after the program's name.
@@ -182,7 +175,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
     while let Some(argument) = parser.next()? {
         match argument {
             Short('h') | Long("help") => return Ok(Command::Help),
-            Long("then-wait") if verb == "uninstall" => flags.then_wait = true,
+            Long("then-wait") if verb == "uninstall" => flags.afterwards = Afterwards::Wait,
             Short('o') | Long("output") => flags.format = Some(format(&parser.value()?.string()?)?),
             Long("kubernetes") => flags.kubernetes = Some(SourceOptions::Kubernetes { kubeconfig: None }),
             Long(name) => {
@@ -245,13 +238,7 @@ impl Flags {
             log_file: self.log_file,
         };
         if verb == "uninstall" {
-            let (cni_conf_dir, cni_bin_dir) = (self.cni_conf_dir, self.cni_bin_dir);
-            if cni_bin_dir.is_some() && cni_conf_dir.is_none() {
-                let message = "would remove a plugin that the CNI configuration names".to_owned();
-                return Err(value("--cni-bin-dir", message, "give --cni-conf-dir as well"));
-            }
-            let then_wait = self.then_wait;
-            return Ok(Command::Uninstall(UninstallOptions { place, cni_conf_dir, cni_bin_dir, then_wait }));
+            return uninstall::options(place, (self.cni_conf_dir, self.cni_bin_dir), self.afterwards);
         }
         let missing = |flag, remedy| value(flag, "is required".to_owned(), remedy);
         let node = self.node.filter(|n| !n.is_empty());
@@ -443,7 +430,7 @@ mod tests {
         let Ok(Command::Uninstall(options)) = parsed("uninstall --cni-conf-dir /c --cni-bin-dir /b --then-wait") else {
             panic!()
         };
-        assert!(options.then_wait);
+        assert_eq!(options.afterwards, Afterwards::Wait);
         assert!(refusal("run --then-wait").contains("--then-wait"));
     }
 

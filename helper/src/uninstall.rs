@@ -12,7 +12,7 @@ use sortie_core::plan::{nothing, plan};
 use sortie_core::state::Step;
 use sortie_kernel::{Linux, Platform};
 
-use crate::cli::{NodeOptions, UninstallOptions};
+use crate::cli::{Afterwards, NodeOptions, UninstallOptions};
 use crate::node::brief;
 use crate::{install, lock, logging};
 
@@ -28,8 +28,8 @@ pub(crate) fn uninstall(options: &UninstallOptions) -> anyhow::Result<()> {
     logging::start(place.log_level, place.log_file.as_deref())?;
     remove(options)?;
     log::info!("uninstalled state_dir={}", place.state_dir.display());
-    if options.then_wait {
-        crate::install::ended().context("wait for SIGTERM")?;
+    if options.afterwards == Afterwards::Wait {
+        install::ended().context("wait for SIGTERM")?;
     }
     Ok(())
 }

@@ -149,6 +149,9 @@ impl<'a> List<'a> {
 
     fn with(&self, entry: &Entry) -> Result<String, Fault> {
         self.head.fits()?;
+        if self.plugins.iter().all(|plugin| matches!(plugin.whose, Whose::Ours(_))) {
+            return Err(alone());
+        }
         if self.plugins.iter().any(|plugin| matches!(plugin.whose, Whose::ByHand)) {
             return self.without();
         }
@@ -176,7 +179,7 @@ impl<'a> List<'a> {
         let cut = match (at.checked_sub(1), self.plugins.get(at + 1)) {
             (Some(previous), _) => self.plugins[previous].span.end..span.end,
             (None, Some(next)) => span.start..next.span.start,
-            (None, None) => return Err(Fault::new("plugins", "holds nothing but our entry", "remove the file")),
+            (None, None) => return Err(alone()),
         };
         reread(&spliced(self.text, &cut, ""))?.without()
     }
@@ -245,6 +248,10 @@ fn reread(text: &str) -> Result<List<'_>, Fault> {
         Document::List(list) => Ok(list),
         Document::Single(_) => Err(Fault::new("content", "is no list", MEND)),
     }
+}
+
+fn alone() -> Fault {
+    Fault::new("plugins", "holds nothing but our entry", "remove the file, or put the plugin back that it followed")
 }
 
 fn rendered(entry: &Entry) -> String {

@@ -253,6 +253,18 @@ fn a_malformed_file_hides_no_other_and_stops_uninstall_only_if_it_names_us() {
 }
 
 #[test]
+fn a_list_of_nothing_but_our_entry_is_left_to_people() {
+    let ours = Value::Object(plain().0).to_string();
+    let before = files(&[("a.conflist", &format!("{{\"cniVersion\":\"1.0.0\",\"name\":\"n\",\"plugins\":[{ours}]}}"))]);
+    for outcome in
+        [install(&before, &plain()), install(&before, &entry(json!({"logLevel": "warn"}))), uninstall(&before)]
+    {
+        assert_eq!(outcome.changes, []);
+        assert!(outcome.refused[0].message.contains("nothing but our entry"), "{outcome:?}");
+    }
+}
+
+#[test]
 fn an_empty_directory_has_nothing_to_change() {
     assert_eq!(install(&files(&[("notes.txt", "x"), ("10.conflist.bak", FLANNEL)]), &plain()), Outcome::default());
 }

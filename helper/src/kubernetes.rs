@@ -7,13 +7,16 @@
 mod connect;
 pub(crate) mod crds;
 mod kinds;
+mod leader;
 mod types;
 mod watch;
+mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
+use sortie_core::address::Given;
 use sortie_core::manifest::Document;
 use sortie_core::model::{Kind, ObjectKey, ObjectName, PodReference, Reason, Rejection};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
@@ -57,6 +60,8 @@ struct Question {
 pub(crate) struct Api {
     notices: UnboundedReceiver<Notice>,
     questions: UnboundedSender<Question>,
+    /// Addresses that Services should have.
+    due: tokio::sync::watch::Sender<Given>,
     shelf: BTreeMap<ObjectKey, Document>,
     listed: BTreeSet<Kind>,
     troubles: BTreeMap<Kind, String>,
@@ -66,10 +71,12 @@ pub(crate) struct Api {
 impl Api {
     /// Watches from now on, in a thread that ends with this value.
     pub(crate) async fn watch(node: &str, kubeconfig: Option<&Path>) -> anyhow::Result<Self> {
-        let (notices, questions) = watch::start(node, kubeconfig).await?;
+        let (due, proposed) = tokio::sync::watch::channel(Given::new());
+        let (notices, questions) = watch::start(node, kubeconfig, proposed).await?;
         Ok(Self {
             notices,
             questions,
+            due,
             shelf: BTreeMap::new(),
             listed: BTreeSet::new(),
             troubles: BTreeMap::new(),
@@ -101,6 +108,17 @@ impl Api {
     /// What is known.
     pub(crate) fn holding(&self) -> Holding<'_> {
         Holding { objects: self.is_complete().then_some(&self.shelf), troubles: self.troubles() }
+    }
+
+    /// Addresses that Services should have by what is known now; the leader writes them. What is not all known
+    /// proposes nothing.
+    pub(crate) fn propose(&self, due: &Given) {
+        let due = if self.is_complete() { due.clone() } else { Given::new() };
+        self.due.send_if_modified(|known| {
+            let changed = *known != due;
+            *known = due;
+            changed
+        });
     }
 
     /// Asks for one pod, once and not for long.

@@ -129,6 +129,7 @@ impl Daemon {
             steering: options.steering,
             rules_max: options.rules_max,
             has_peer_key: key.is_some(),
+            giver: source.giver(),
             runtime_cache: runtime_cache::DEFAULT.into(),
         };
         let node = Node::new(settings, linux, store)?;
@@ -280,6 +281,7 @@ impl Daemon {
     fn read_source(&mut self) {
         if self.source.read(&mut self.catalogue) {
             self.node.set_world(self.catalogue.world(), self.catalogue.refused(), &self.catalogue.kept());
+            self.source.propose(self.node.due());
             self.clock.within(Duration::ZERO);
         }
     }

@@ -1,5 +1,7 @@
 //! The helper and the Kubernetes API as its source of truth.
 
+#[path = "source/addresses.rs"]
+mod addresses;
 #[path = "source/outage.rs"]
 mod outage;
 #[path = "source/role.rs"]

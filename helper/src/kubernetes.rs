@@ -8,6 +8,7 @@ mod connect;
 pub(crate) mod crds;
 mod kinds;
 mod leader;
+mod numbers;
 mod types;
 mod watch;
 mod write;
@@ -18,7 +19,7 @@ use std::time::Duration;
 
 use sortie_core::address::Given;
 use sortie_core::manifest::Document;
-use sortie_core::model::{Kind, ObjectKey, ObjectName, PodReference, Reason, Rejection};
+use sortie_core::model::{Kind, Object, ObjectKey, ObjectName, PodReference, Reason, Rejection};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 use tokio::time::{sleep_until, timeout};
@@ -44,6 +45,8 @@ enum News {
     /// New, or changed.
     One(Box<Document>),
     Gone(ObjectKey),
+    /// Numbers of nodes.
+    Numbers(BTreeMap<String, u16>),
     /// The API does not answer, or answers again.
     Trouble(Option<String>),
 }
@@ -64,6 +67,8 @@ pub(crate) struct Api {
     due: tokio::sync::watch::Sender<Given>,
     shelf: BTreeMap<ObjectKey, Document>,
     listed: BTreeSet<Kind>,
+    /// By the name of the Node.
+    numbers: BTreeMap<String, u16>,
     troubles: BTreeMap<Kind, String>,
     burst: Burst,
 }
@@ -79,6 +84,7 @@ impl Api {
             due,
             shelf: BTreeMap::new(),
             listed: BTreeSet::new(),
+            numbers: BTreeMap::new(),
             troubles: BTreeMap::new(),
             burst: Burst::default(),
         })
@@ -161,6 +167,12 @@ impl Api {
                 self.shelf.remove(&key);
                 self.burst.goes_on();
             }
+            News::Numbers(numbers) => {
+                log::debug!("numbers of nodes {numbers:?}");
+                self.numbers = numbers;
+                let nodes = self.shelf.values().filter(|document| matches!(document.object, Ok(Object::Node(_))));
+                nodes.cloned().collect::<Vec<_>>().into_iter().for_each(|document| self.put(document));
+            }
             News::Trouble(Some(error)) => {
                 if self.troubles.get(&kind) != Some(&error) {
                     log::warn!("the Kubernetes API fails for kind={kind:?} error={error}");
@@ -178,7 +190,12 @@ impl Api {
     }
 
     /// Most changes of objects are none to us.
-    fn put(&mut self, document: Document) {
+    fn put(&mut self, mut document: Document) {
+        if let Ok(Object::Node(node)) = &mut document.object
+            && !node.has_own_number()
+        {
+            node.number = self.numbers.get(&node.name).copied();
+        }
         let Some(key) = document.key.clone() else { return };
         if self.shelf.get(&key) != Some(&document) {
             self.shelf.insert(key, document);

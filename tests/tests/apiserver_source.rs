@@ -2,6 +2,8 @@
 
 #[path = "source/addresses.rs"]
 mod addresses;
+#[path = "source/numbers.rs"]
+mod numbers;
 #[path = "source/outage.rs"]
 mod outage;
 #[path = "source/role.rs"]

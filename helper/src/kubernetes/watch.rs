@@ -22,7 +22,7 @@ use tokio::sync::watch::Receiver;
 use tokio::time::{sleep, timeout};
 
 use super::kinds::{self, Watched, WhenAbsent};
-use super::{News, Notice, Question, connect, write};
+use super::{News, Notice, Question, connect, numbers, write};
 
 /// First and longest pause between two tries.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
@@ -64,6 +64,7 @@ async fn watch(
     for watched in kinds::ALL {
         tokio::spawn(Follower::new(&client, watched, node, notices.clone()).run());
     }
+    tokio::spawn(numbers::number(client.clone(), node.to_owned(), notices));
     tokio::spawn(write::lead(client.clone(), node.to_owned(), due));
     while let Some(question) = questions.recv().await {
         tokio::spawn(answer(client.clone(), question));

@@ -84,6 +84,7 @@ fn complains(scene: &ApiScene<'_>, (_, resource, verb): &Permission) -> Result<(
     let complaint = match (resource.as_str(), KINDS.iter().find(|(name, _)| name == resource)) {
         ("pods", _) if verb == "get" => return refuses_a_pod(scene),
         (_, Some((_, kind))) => format!("kind={kind} error="),
+        ("leases", _) if verb == "list" || verb == "watch" => "this node has no number yet".to_owned(),
         // Something to write: a Service that has no address yet, and nobody in office.
         _ => {
             scene.admin.run(&["delete", "--ignore-not-found", "--namespace", SYSTEM, "lease", "sortie-leader"])?;

@@ -4,6 +4,7 @@
 //! needs the machine.
 
 mod install;
+mod source;
 mod uninstall;
 
 use std::ffi::OsString;
@@ -16,6 +17,7 @@ use sortie_core::desired::Steering;
 use sortie_core::ids::{self, Mask, Numbers};
 
 pub(crate) use install::{HELP as INSTALL_HELP, InstallOptions, Mode};
+pub(crate) use source::SourceOptions;
 pub(crate) use uninstall::{Afterwards, UninstallOptions};
 
 /// Fewest bits of the two marks: 64 exits, 4096 paths.
@@ -100,13 +102,6 @@ pub(crate) struct RunOptions {
     pub(crate) peer_port: u16,
     pub(crate) peer_key_file: Option<PathBuf>,
     pub(crate) place: NodeOptions,
-}
-
-/// Where objects come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum SourceOptions {
-    Manifests(PathBuf),
-    Kubernetes { kubeconfig: Option<PathBuf> },
 }
 
 /// Options of `status`.
@@ -244,7 +239,7 @@ impl Flags {
         let node = self.node.filter(|n| !n.is_empty());
         Ok(Command::Run(RunOptions {
             node: node.ok_or_else(|| missing("--node", "give the name this node has in its Node object"))?,
-            source: source(self.manifests, self.kubernetes, self.kubeconfig)?,
+            source: source::source(self.manifests, self.kubernetes, self.kubeconfig)?,
             cluster_cidrs: self.cluster_cidrs,
             steering: self.steering,
             rules_max: self.rules_max.unwrap_or(ids::RULES_MAX),
@@ -252,22 +247,6 @@ impl Flags {
             peer_key_file: self.peer_key_file,
             place,
         }))
-    }
-}
-
-/// Exactly one of the two.
-fn source(
-    manifests: Option<PathBuf>,
-    kubernetes: Option<SourceOptions>,
-    kubeconfig: Option<PathBuf>,
-) -> Result<SourceOptions, UsageError> {
-    let refuse = |flag, message: &str, remedy| Err(value(flag, message.to_owned(), remedy));
-    match (manifests, kubernetes, kubeconfig) {
-        (None, Some(_), kubeconfig) => Ok(SourceOptions::Kubernetes { kubeconfig }),
-        (_, _, Some(_)) => refuse("--kubeconfig", "has no meaning without --kubernetes", "add --kubernetes"),
-        (Some(folder), None, None) => Ok(SourceOptions::Manifests(folder)),
-        (Some(_), Some(_), None) => refuse("--manifests", "excludes --kubernetes", "give one of the two"),
-        (None, None, None) => refuse("--manifests", "is required", "give a folder, or --kubernetes for the API"),
     }
 }
 

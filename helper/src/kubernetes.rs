@@ -7,15 +7,19 @@
 mod connect;
 pub(crate) mod crds;
 mod kinds;
+mod leader;
+mod numbers;
 mod types;
 mod watch;
+mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
+use sortie_core::address::Given;
 use sortie_core::manifest::Document;
-use sortie_core::model::{Kind, ObjectKey, ObjectName, PodReference, Reason, Rejection};
+use sortie_core::model::{Kind, Object, ObjectKey, ObjectName, PodReference, Reason, Rejection};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 use tokio::time::{sleep_until, timeout};
@@ -41,6 +45,8 @@ enum News {
     /// New, or changed.
     One(Box<Document>),
     Gone(ObjectKey),
+    /// Numbers of nodes.
+    Numbers(BTreeMap<String, u16>),
     /// The API does not answer, or answers again.
     Trouble(Option<String>),
 }
@@ -57,8 +63,12 @@ struct Question {
 pub(crate) struct Api {
     notices: UnboundedReceiver<Notice>,
     questions: UnboundedSender<Question>,
+    /// Addresses that Services should have.
+    due: tokio::sync::watch::Sender<Given>,
     shelf: BTreeMap<ObjectKey, Document>,
     listed: BTreeSet<Kind>,
+    /// By the name of the Node.
+    numbers: BTreeMap<String, u16>,
     troubles: BTreeMap<Kind, String>,
     burst: Burst,
 }
@@ -66,12 +76,15 @@ pub(crate) struct Api {
 impl Api {
     /// Watches from now on, in a thread that ends with this value.
     pub(crate) async fn watch(node: &str, kubeconfig: Option<&Path>) -> anyhow::Result<Self> {
-        let (notices, questions) = watch::start(node, kubeconfig).await?;
+        let (due, proposed) = tokio::sync::watch::channel(Given::new());
+        let (notices, questions) = watch::start(node, kubeconfig, proposed).await?;
         Ok(Self {
             notices,
             questions,
+            due,
             shelf: BTreeMap::new(),
             listed: BTreeSet::new(),
+            numbers: BTreeMap::new(),
             troubles: BTreeMap::new(),
             burst: Burst::default(),
         })
@@ -101,6 +114,17 @@ impl Api {
     /// What is known.
     pub(crate) fn holding(&self) -> Holding<'_> {
         Holding { objects: self.is_complete().then_some(&self.shelf), troubles: self.troubles() }
+    }
+
+    /// Addresses that Services should have by what is known now; the leader writes them. What is not all known
+    /// proposes nothing.
+    pub(crate) fn propose(&self, due: &Given) {
+        let due = if self.is_complete() { due.clone() } else { Given::new() };
+        self.due.send_if_modified(|known| {
+            let changed = *known != due;
+            *known = due;
+            changed
+        });
     }
 
     /// Asks for one pod, once and not for long.
@@ -143,6 +167,12 @@ impl Api {
                 self.shelf.remove(&key);
                 self.burst.goes_on();
             }
+            News::Numbers(numbers) => {
+                log::debug!("numbers of nodes {numbers:?}");
+                self.numbers = numbers;
+                let nodes = self.shelf.values().filter(|document| matches!(document.object, Ok(Object::Node(_))));
+                nodes.cloned().collect::<Vec<_>>().into_iter().for_each(|document| self.put(document));
+            }
             News::Trouble(Some(error)) => {
                 if self.troubles.get(&kind) != Some(&error) {
                     log::warn!("the Kubernetes API fails for kind={kind:?} error={error}");
@@ -160,7 +190,12 @@ impl Api {
     }
 
     /// Most changes of objects are none to us.
-    fn put(&mut self, document: Document) {
+    fn put(&mut self, mut document: Document) {
+        if let Ok(Object::Node(node)) = &mut document.object
+            && !node.has_own_number()
+        {
+            node.number = self.numbers.get(&node.name).copied();
+        }
         let Some(key) = document.key.clone() else { return };
         if self.shelf.get(&key) != Some(&document) {
             self.shelf.insert(key, document);

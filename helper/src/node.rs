@@ -47,8 +47,19 @@ pub(crate) struct Settings {
     pub(crate) rules_max: usize,
     /// Whether there is a key to talk to other helpers with.
     pub(crate) has_peer_key: bool,
+    /// Who gives addresses to Services.
+    pub(crate) giver: Giver,
     /// The container runtime's result cache.
     pub(crate) runtime_cache: PathBuf,
+}
+
+/// Who gives addresses to Services of our class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Giver {
+    /// This node, which keeps them on disk.
+    Here,
+    /// The leader among the nodes, by the status of the Services.
+    Leader,
 }
 
 /// Why a reconcile did not succeed.
@@ -103,6 +114,8 @@ pub(crate) struct Node<P> {
     /// Addresses of Services of our class, and who gets none.
     given: Given,
     ungiven: Vec<(ObjectKey, Rejection)>,
+    /// What the status of Services would say if this node were the leader, where it says otherwise.
+    due: Given,
     /// Services whose addresses this node owns.
     owned: BTreeSet<ObjectName>,
     /// Who owns what several nodes could own.
@@ -166,6 +179,7 @@ impl<P: Platform> Node<P> {
             unnumbered: Vec::new(),
             given,
             ungiven: Vec::new(),
+            due: Given::new(),
             owned: BTreeSet::new(),
             holdings: Holdings::default(),
             wanted: BTreeSet::new(),
@@ -231,6 +245,11 @@ impl<P: Platform> Node<P> {
             Ok(()) => Ok(()),
             Err(reason) => Err(reason),
         }
+    }
+
+    /// Addresses to write into the status of Services, by the leader.
+    pub(crate) fn due(&self) -> &Given {
+        &self.due
     }
 
     /// The exits of the last reconcile, for next-hop health.

@@ -3,6 +3,8 @@
 //! Guarantees: whatever changes, a reconcile follows; a failed one is repeated at growing intervals; the
 //! socket opens after the first verified one. Leaves out: what a reconcile does ([`crate::node`]).
 
+mod clock;
+
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -18,7 +20,7 @@ use tokio::time::{Instant, MissedTickBehavior, sleep_until};
 use crate::catalogue::Catalogue;
 use crate::cli::RunOptions;
 use crate::health::Health;
-use crate::node::{CODE_AGAIN, Disposition, Node, NodeError, Settings, chain};
+use crate::node::{CODE_AGAIN, Node, Settings};
 use crate::ownership::{self, Holdings, Ownership, Plan};
 use crate::presence::Presence;
 use crate::replication::{self, Replication};
@@ -26,15 +28,10 @@ use crate::server::{Ask, Server};
 use crate::source::{Lookup, Source};
 use crate::store::Store;
 use crate::{lock, logging, runtime_cache};
+use clock::{Clock, RETRY};
 
-/// Longest time without a reconcile.
-const RESYNC: Duration = Duration::from_secs(30);
 /// After attachments came or went: time for the plugin to finish its part.
 const SETTLE: Duration = Duration::from_secs(2);
-/// Least time between two reconciles that kernel events cause; the first is immediate.
-const BURST: Duration = Duration::from_millis(20);
-/// Time until a failed reconcile is repeated, doubled each time up to [`RESYNC`].
-const RETRY: Duration = Duration::from_millis(100);
 /// Longest time to hand addresses over at the end.
 const HANDOVER: Duration = Duration::from_millis(1500);
 /// Longest time until it is known what of the last helper's addresses is still owned.
@@ -139,6 +136,7 @@ impl Daemon {
             steering: options.steering,
             rules_max: options.rules_max,
             has_peer_key: key.is_some(),
+            giver: source.giver(),
             runtime_cache: runtime_cache::DEFAULT.into(),
         };
         let node = Node::new(settings, linux, store)?;
@@ -297,6 +295,7 @@ impl Daemon {
     fn read_source(&mut self) {
         if self.source.read(&mut self.catalogue) {
             self.node.set_world(self.catalogue.world(), self.catalogue.refused(), &self.catalogue.kept());
+            self.source.propose(self.node.due());
             self.clock.within(Duration::ZERO);
         }
     }
@@ -351,96 +350,5 @@ fn unknown(pod: &PodReference, reason: &str) -> Failure {
             "something in namespace {} asks for routes, and pod {} was not found: {reason}",
             pod.namespace, pod.name
         ),
-    }
-}
-
-/// When the next reconcile is due.
-#[derive(Debug)]
-struct Clock {
-    due: Instant,
-    last: Option<Instant>,
-    retry: Duration,
-    failure: String,
-}
-
-impl Clock {
-    fn new(now: Instant) -> Self {
-        Self { due: now, last: None, retry: RETRY, failure: String::new() }
-    }
-
-    fn within(&mut self, time: Duration) {
-        self.due = self.due.min(Instant::now() + time);
-    }
-
-    /// At once, unless the last one is too short a time ago.
-    fn after_burst(&mut self) {
-        let earliest = self.last.map_or(self.due, |last| last + BURST);
-        self.due = self.due.min(earliest);
-    }
-
-    fn succeeded(&mut self, now: Instant) {
-        if !self.failure.is_empty() {
-            log::info!("reconcile succeeded again");
-        }
-        *self = Self { due: now + RESYNC, last: Some(now), ..Self::new(now) };
-    }
-
-    fn has_failed(&mut self, now: Instant, error: &NodeError) {
-        let text = chain(error);
-        if error.disposition() == Disposition::WaitForChange {
-            self.retry = RESYNC;
-        }
-        if self.is_news(&text) {
-            log::error!("reconcile failed, next try in {} ms error=\"{text}\"", self.retry.as_millis());
-        }
-        self.failure = text;
-        (self.due, self.last) = (now + self.retry, Some(now));
-        self.retry = (self.retry * 2).min(RESYNC);
-    }
-
-    /// Another failure than before, or a longer wait.
-    fn is_news(&self, text: &str) -> bool {
-        self.failure != text || self.retry < RESYNC
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_failure_is_repeated_at_growing_intervals_and_then_silently() {
-        let now = Instant::now();
-        let mut clock = Clock::new(now);
-        let mut fail = || {
-            let news = clock.is_news("the kernel still differs after a reconcile: x");
-            clock.has_failed(now, &NodeError::Unsettled("x".to_owned()));
-            ((clock.due - now).as_millis(), news)
-        };
-        let waits: Vec<_> = (0..12).map(|_| fail()).collect();
-        assert_eq!(&waits[..3], [(100, true), (200, true), (400, true)]);
-        assert_eq!(waits[11], (RESYNC.as_millis(), false));
-        clock.succeeded(now);
-        assert!(clock.is_news("the kernel still differs after a reconcile: x"));
-    }
-
-    #[test]
-    fn what_only_a_change_can_mend_is_not_tried_again_soon() {
-        let now = Instant::now();
-        let mut clock = Clock::new(now);
-        clock.has_failed(now, &NodeError::ClusterUnknown);
-        assert_eq!(clock.due, now + RESYNC);
-    }
-
-    #[test]
-    fn the_first_event_is_served_at_once_and_a_burst_together() {
-        let now = Instant::now();
-        let mut clock = Clock::new(now);
-        clock.succeeded(now - RESYNC / 2);
-        clock.after_burst();
-        assert!(clock.due <= now);
-        clock.succeeded(now);
-        clock.after_burst();
-        assert_eq!(clock.due, now + BURST);
     }
 }

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use sortie_core::address::Given;
 use sortie_core::model::PodReference;
 use tokio::time::timeout;
 
@@ -11,6 +12,7 @@ use crate::catalogue::Catalogue;
 use crate::cli::{RunOptions, SourceOptions};
 use crate::folder::Manifests;
 use crate::kubernetes::Api;
+use crate::node::Giver;
 
 /// How long the API is waited for when there is something to go on with.
 const GRACE: Duration = Duration::from_secs(2);
@@ -70,6 +72,21 @@ impl Source {
         match self {
             Self::Folder(folder) => catalogue.update(folder.read()),
             Self::Kubernetes(api) => catalogue.update_from_api(api.holding()),
+        }
+    }
+
+    /// Who gives addresses to Services.
+    pub(crate) fn giver(&self) -> Giver {
+        match self {
+            Self::Folder(_) => Giver::Here,
+            Self::Kubernetes(_) => Giver::Leader,
+        }
+    }
+
+    /// Addresses that Services should have, for the leader to write.
+    pub(crate) fn propose(&self, due: &Given) {
+        if let Self::Kubernetes(api) = self {
+            api.propose(due);
         }
     }
 

@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use serde_json::Value;
 use sortie_testkit::kube::{ApiServer, Kubectl, Scope};
 use sortie_testkit::{Cni, Helper, Lab, Main, Network, manifest};
 
 /// Namespace of the helper.
-const SYSTEM: &str = "sortie-system";
+pub const SYSTEM: &str = "sortie-system";
 /// Account of the helper, as the API server calls it.
 pub const ACCOUNT: &str = "system:serviceaccount:sortie-system:sortie-helper";
 
@@ -38,7 +39,9 @@ impl<'a> ApiScene<'a> {
         admin.run(&["wait", "--for=condition=established", "--timeout=30s", "crd", "--all"])?;
         admin.apply(&manifest::all(&[manifest::node(), manifest::route("b"), manifest::route("c")]))?;
         let kubeconfig = lab.path("helper.kubeconfig");
-        std::fs::write(&kubeconfig, api.account(SYSTEM, "sortie-helper")?).context("cannot write the kubeconfig")?;
+        let mut config: Value = serde_json::from_str(&api.account(SYSTEM, "sortie-helper")?)?;
+        config["contexts"][0]["context"]["namespace"] = SYSTEM.into();
+        std::fs::write(&kubeconfig, config.to_string()).context("cannot write the kubeconfig")?;
         Ok(Self { lab, api, admin, kubeconfig })
     }
 

@@ -1,5 +1,9 @@
 //! The helper and the Kubernetes API as its source of truth.
 
+#[path = "source/addresses.rs"]
+mod addresses;
+#[path = "source/numbers.rs"]
+mod numbers;
 #[path = "source/outage.rs"]
 mod outage;
 #[path = "source/role.rs"]

@@ -16,23 +16,23 @@ pub type Given = BTreeMap<ObjectName, Vec<IpAddr>>;
 /// Gives every Service of our class its addresses, and says who gets none or fewer than it asks for.
 #[must_use]
 pub fn give(old: &Given, world: &World) -> (Given, Vec<(ObjectKey, Rejection)>) {
-    let mut desk = Desk { world, held: BTreeMap::new(), given: Given::new(), refused: Vec::new() };
+    let mut desk = Desk::open(world);
     let services = desk.in_line();
     // Holders first: nobody may take from them what they have.
-    for service in &services {
-        let kept = old.get(&service.name).into_iter().flatten().chain(&service.addresses);
-        kept.filter(|address| is_wanted(service, **address)).for_each(|address| drop(desk.take(service, *address)));
-    }
+    desk.keep(old, &services);
     for service in &services {
         if service.requested.is_empty() { desk.next_free(service) } else { desk.as_requested(service) }
     }
-    let Desk { mut given, refused, .. } = desk;
-    for service in services {
-        if let Some(mine) = given.get_mut(&service.name) {
-            in_order(service, mine);
-        }
-    }
-    (given, refused)
+    desk.close(&services)
+}
+
+/// What Services of our class hold by their status, as far as it is still theirs; nobody gets anything new.
+#[must_use]
+pub fn held(world: &World) -> Given {
+    let mut desk = Desk::open(world);
+    let services = desk.in_line();
+    desk.keep(&Given::new(), &services);
+    desk.close(&services).0
 }
 
 /// The pool an address comes from, for its devices and nodes.
@@ -66,6 +66,26 @@ struct Desk<'a> {
 }
 
 impl<'a> Desk<'a> {
+    fn open(world: &'a World) -> Self {
+        Self { world, held: BTreeMap::new(), given: Given::new(), refused: Vec::new() }
+    }
+
+    fn keep(&mut self, old: &Given, services: &[&Service]) {
+        for service in services {
+            let kept = old.get(&service.name).into_iter().flatten().chain(&service.addresses);
+            kept.filter(|address| is_wanted(service, **address)).for_each(|address| drop(self.take(service, *address)));
+        }
+    }
+
+    fn close(mut self, services: &[&Service]) -> (Given, Vec<(ObjectKey, Rejection)>) {
+        for service in services {
+            if let Some(mine) = self.given.get_mut(&service.name) {
+                in_order(service, mine);
+            }
+        }
+        (self.given, self.refused)
+    }
+
     /// Older Services first.
     fn in_line(&self) -> Vec<&'a Service> {
         let mut services: Vec<&Service> = self.world.services.values().filter(|s| s.is_ours()).collect();

@@ -353,8 +353,19 @@ pub struct Node {
     pub pod_cidrs: Vec<IpNetwork>,
     /// `status.addresses` of type InternalIP and ExternalIP.
     pub addresses: Vec<IpAddr>,
-    /// Annotation `sortie.dev/node-number`, 1..=65535.
+    /// Annotation `sortie.dev/node-number`, or what the Kubernetes API says elsewhere, 1..=65535.
     pub number: Option<u16>,
+}
+
+impl Node {
+    /// Annotation that gives a node its number, without our prefix.
+    pub(crate) const NUMBER: &'static str = "node-number";
+
+    /// Whether an annotation, and nobody else, says its number.
+    #[must_use]
+    pub fn has_own_number(&self) -> bool {
+        self.meta.annotations.contains_key(&format!("{}{}", crate::annotation::PREFIX, Self::NUMBER))
+    }
 }
 
 /// Core `Namespace`, the part we read.

@@ -9,11 +9,19 @@ fn api() -> Api {
     Api {
         notices: unbounded_channel().1,
         questions: unbounded_channel().0,
+        due: tokio::sync::watch::channel(Given::new()).0,
         shelf: BTreeMap::new(),
         listed: BTreeSet::new(),
+        numbers: BTreeMap::new(),
         troubles: BTreeMap::new(),
         burst: Burst::default(),
     }
+}
+
+fn node(name: &str, annotations: serde_json::Value) -> Document {
+    let watched = kinds::ALL.iter().find(|watched| watched.kind == Kind::Node).unwrap();
+    let json = serde_json::json!({"metadata": {"name": name, "annotations": annotations}});
+    watched.read(serde_json::from_value::<DynamicObject>(json).unwrap()).unwrap()
 }
 
 fn namespace(name: &str, label: &str) -> Document {
@@ -89,4 +97,21 @@ fn trouble_is_told_until_it_is_over_and_takes_nothing_away() {
     assert_eq!(catalogue.world().namespaces.len(), 1);
     tell(&mut api, Kind::Pod, News::Trouble(None));
     assert!(catalogue.update_from_api(api.holding()) && catalogue.refused().is_empty());
+}
+
+#[test]
+fn a_node_has_the_number_of_its_lease_unless_it_has_one_of_its_own() {
+    let mut api = api();
+    tell_all(&mut api);
+    let own = serde_json::json!({"sortie.dev/node-number": "9"});
+    tell(&mut api, Kind::Node, News::All(vec![node("a", serde_json::json!({})), node("b", own)]));
+    let numbers = |api: &Api| world(api).nodes.values().map(|node| node.number).collect::<Vec<_>>();
+    assert_eq!(numbers(&api), [None, Some(9)]);
+    let told = BTreeMap::from([("a".to_owned(), 1), ("b".to_owned(), 2), ("c".to_owned(), 3)]);
+    tell(&mut api, Kind::Node, News::Numbers(told));
+    assert_eq!(numbers(&api), [Some(1), Some(9)]);
+    tell(&mut api, Kind::Node, News::One(Box::new(node("c", serde_json::json!({})))));
+    assert_eq!(numbers(&api), [Some(1), Some(9), Some(3)]);
+    tell(&mut api, Kind::Node, News::Numbers(BTreeMap::new()));
+    assert_eq!(numbers(&api), [None, Some(9), None]);
 }

@@ -14,13 +14,15 @@ use futures_util::{Stream, StreamExt as _};
 use kube::api::{DynamicObject, ListParams};
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Config};
+use sortie_core::address::Given;
 use sortie_core::manifest::Document;
 use sortie_core::model::Kind;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::watch::Receiver;
 use tokio::time::{sleep, timeout};
 
 use super::kinds::{self, Watched, WhenAbsent};
-use super::{News, Notice, Question, connect};
+use super::{News, Notice, Question, connect, numbers, write};
 
 /// First and longest pause between two tries.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
@@ -38,14 +40,14 @@ type Objects = Pin<Box<dyn Stream<Item = Result<Event<DynamicObject>, watcher::E
 type Ends = (UnboundedReceiver<Notice>, UnboundedSender<Question>);
 
 /// Starts to watch for a node. The thread ends with the receiver.
-pub(super) async fn start(node: &str, kubeconfig: Option<&Path>) -> anyhow::Result<Ends> {
+pub(super) async fn start(node: &str, kubeconfig: Option<&Path>, due: Receiver<Given>) -> anyhow::Result<Ends> {
     let (notices, heard) = unbounded_channel();
     let (ask, questions) = unbounded_channel();
     let config = connect::config(kubeconfig).await?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start runtime")?;
     let node = node.to_owned();
     let run = move || {
-        if let Err(error) = runtime.block_on(watch(config, &node, (notices, questions))) {
+        if let Err(error) = runtime.block_on(watch(config, &node, (notices, questions, due))) {
             log::error!("the Kubernetes API cannot be watched error=\"{error:#}\"");
         }
     };
@@ -56,12 +58,14 @@ pub(super) async fn start(node: &str, kubeconfig: Option<&Path>) -> anyhow::Resu
 async fn watch(
     config: Config,
     node: &str,
-    (notices, mut questions): (UnboundedSender<Notice>, UnboundedReceiver<Question>),
+    (notices, mut questions, due): (UnboundedSender<Notice>, UnboundedReceiver<Question>, Receiver<Given>),
 ) -> anyhow::Result<()> {
     let client = connect::client(config)?;
     for watched in kinds::ALL {
         tokio::spawn(Follower::new(&client, watched, node, notices.clone()).run());
     }
+    tokio::spawn(numbers::number(client.clone(), node.to_owned(), notices));
+    tokio::spawn(write::lead(client.clone(), node.to_owned(), due));
     while let Some(question) = questions.recv().await {
         tokio::spawn(answer(client.clone(), question));
     }

@@ -6,19 +6,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use sortie_core::address::give;
+use sortie_core::address::{Given, give, held};
 use sortie_core::candidates::{Answer, answering};
 use sortie_core::desired::Exit;
 use sortie_core::model::{ObjectName, Reason, Service};
 use sortie_core::ownership::{Config, NodeNumber, Presence};
 use sortie_core::replica::PathName;
 use sortie_core::selection::PathKey;
-use sortie_core::world::NodeFacts;
+use sortie_core::world::{NodeFacts, World};
 use sortie_ipc::AddressStatus;
 use sortie_kernel::Platform;
 
 use super::peering::Place;
-use super::{Node, NodeError, chain};
+use super::{Giver, Node, NodeError, chain};
 use crate::ownership::{Holdings, Plan, Unit, identity};
 use crate::replication::Part;
 
@@ -26,8 +26,18 @@ impl<P: Platform> Node<P> {
     /// Addresses for the world just taken. What cannot be written is not given: after a restart it might be given to
     /// somebody else.
     pub(super) fn give_addresses(&mut self) {
-        let (given, refused) = give(&self.given, &self.world);
-        self.ungiven = refused;
+        let given = match self.settings.giver {
+            Giver::Here => {
+                let (given, refused) = give(&self.given, &self.world);
+                self.ungiven = refused;
+                given
+            }
+            Giver::Leader => {
+                let (full, refused) = give(&Given::new(), &self.world);
+                (self.due, self.ungiven) = (differing(&self.world, &full), refused);
+                held(&self.world)
+            }
+        };
         if given != self.given {
             match self.store.save_addresses(&given) {
                 Ok(()) => self.given = given,
@@ -227,4 +237,14 @@ impl<P: Platform> Node<P> {
         let none = || "no node that could own its addresses does at present".to_owned();
         self.numbers().and_then(|numbers| self.unit(service, &numbers)).err().unwrap_or_else(none)
     }
+}
+
+/// What Services of our class should have, where their status says otherwise.
+fn differing(world: &World, full: &Given) -> Given {
+    let services = world.services.values().filter(|service| service.is_ours());
+    let should = services.map(|service| (service, full.get(&service.name).cloned().unwrap_or_default()));
+    should
+        .filter(|(service, should)| service.addresses != *should)
+        .map(|(s, should)| (s.name.clone(), should))
+        .collect()
 }

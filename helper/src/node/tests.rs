@@ -103,6 +103,7 @@ pub(super) fn settings() -> Settings {
         steering: Steering::Auto,
         rules_max: 16,
         has_peer_key: false,
+        giver: Giver::Here,
         runtime_cache: PathBuf::from("/nonexistent"),
     }
 }

@@ -1,17 +1,20 @@
-//! The role that is shipped: the helper works with it (every other test here), and needs all of it.
+//! The roles that are shipped: the helper works with them (every other test here), and needs all of them.
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
-use sortie_testkit::{PodSpec, until};
-use sortie_tests::api::{ACCOUNT, ApiScene, pod};
+use sortie_testkit::{PodSpec, manifest, until};
+use sortie_tests::api::{ACCOUNT, ApiScene, SYSTEM, pod};
 use sortie_tests::scene::SOON;
 
 use super::{policy, with_api};
 
-/// One permission, and the kind for which the helper complains without it.
+/// Name of both roles.
+const NAME: &str = "sortie-helper";
+
+/// Group, resource and verb.
 type Permission = (String, String, String);
 
-/// What the helper says in its log.
+/// What the helper calls the kinds it watches.
 const KINDS: [(&str, &str); 8] = [
     ("pods", "Pod"),
     ("nodes", "Node"),
@@ -24,15 +27,20 @@ const KINDS: [(&str, &str); 8] = [
 ];
 
 #[test]
-fn without_any_one_permission_of_the_role_the_helper_complains() -> Result<()> {
+fn without_any_one_permission_of_the_roles_the_helper_complains() -> Result<()> {
     with_api(|_, scene| {
-        scene.admin.apply(&sortie_testkit::manifest::all(&[policy(), pod("early", "sip", "")]))?;
-        let role = scene.admin.get(&["clusterrole", "sortie-helper"])?;
-        let permissions = permissions(&role)?;
-        ensure!(permissions.len() == 17, "{permissions:?}");
-        for permission in &permissions {
-            grant(&scene, &role, &permissions, permission)?;
-            complains(&scene, permission).with_context(|| format!("without {permission:?}"))?;
+        let stage = [policy(), pod("early", "sip", ""), manifest::pool()];
+        scene.admin.apply(&manifest::all(&stage))?;
+        let roles =
+            [scene.admin.get(&["clusterrole", NAME])?, scene.admin.get(&["role", "--namespace", SYSTEM, NAME])?];
+        for role in &roles {
+            let permissions = permissions(role)?;
+            for permission in &permissions {
+                grant(&scene, role, permissions.iter().filter(|other| *other != permission))?;
+                await_refusal(&scene, permission)?;
+                complains(&scene, permission).with_context(|| format!("without {permission:?}"))?;
+            }
+            grant(&scene, role, permissions.iter())?;
         }
         Ok(())
     })
@@ -53,17 +61,19 @@ fn permissions(role: &Value) -> Result<Vec<Permission>> {
     Ok(found)
 }
 
-/// Gives the helper every permission but one.
-fn grant(scene: &ApiScene<'_>, role: &Value, all: &[Permission], but: &Permission) -> Result<()> {
-    let rest = all.iter().filter(|permission| *permission != but);
+fn grant<'a>(scene: &ApiScene<'_>, role: &Value, rest: impl Iterator<Item = &'a Permission>) -> Result<()> {
     let rules: Vec<Value> = rest.map(|(g, r, v)| json!({"apiGroups": [g], "resources": [r], "verbs": [v]})).collect();
-    let name = &role["metadata"]["name"];
-    let role =
-        json!({"apiVersion": role["apiVersion"], "kind": role["kind"], "metadata": {"name": name}, "rules": rules});
-    scene.admin.apply(&role.to_string())?;
-    let (group, resource, verb) = but;
-    let what = if group.is_empty() { resource.clone() } else { format!("{resource}.{group}") };
-    let words = ["auth", "can-i", verb, &what, "--as", ACCOUNT, "--all-namespaces"];
+    let (name, namespace) = (&role["metadata"]["name"], &role["metadata"]["namespace"]);
+    let metadata = json!({"name": name, "namespace": namespace});
+    let role = json!({"apiVersion": role["apiVersion"], "kind": role["kind"], "metadata": metadata, "rules": rules});
+    scene.admin.apply(&role.to_string())
+}
+
+fn await_refusal(scene: &ApiScene<'_>, (group, resource, verb): &Permission) -> Result<()> {
+    let (resource, part) = resource.split_once('/').unwrap_or((resource, ""));
+    let what = if group.is_empty() { resource.to_owned() } else { format!("{resource}.{group}") };
+    let part = format!("--subresource={part}");
+    let words = ["auth", "can-i", verb, &what, &part, "--as", ACCOUNT, "--namespace", SYSTEM];
     until(SOON, "the role to be in force", || {
         scene.admin.output(&words).is_ok_and(|said| String::from_utf8_lossy(&said.stdout).starts_with("no"))
     })
@@ -71,15 +81,26 @@ fn grant(scene: &ApiScene<'_>, role: &Value, all: &[Permission], but: &Permissio
 
 fn complains(scene: &ApiScene<'_>, (_, resource, verb): &Permission) -> Result<()> {
     let _ = std::fs::remove_file(scene.lab.path("helper.log"));
-    if verb == "get" {
-        let _helper = scene.helper()?;
-        let Err(error) = scene.network()?.pod(PodSpec::new("early")) else { bail!("the pod was found") };
-        ensure!(format!("{error:#}").contains("forbidden"), "{error:#}");
-        return Ok(());
-    }
-    let (_, kind) = KINDS.iter().find(|(name, _)| name == resource).context("a resource that is not watched")?;
+    let complaint = match (resource.as_str(), KINDS.iter().find(|(name, _)| name == resource)) {
+        ("pods", _) if verb == "get" => return refuses_a_pod(scene),
+        (_, Some((_, kind))) => format!("kind={kind} error="),
+        ("leases", _) if verb == "list" || verb == "watch" => "this node has no number yet".to_owned(),
+        // Something to write: a Service that has no address yet, and nobody in office.
+        _ => {
+            scene.admin.run(&["delete", "--ignore-not-found", "--namespace", SYSTEM, "lease", "sortie-leader"])?;
+            scene.admin.run(&["delete", "--ignore-not-found", "service", "web"])?;
+            scene.admin.apply(&manifest::service("web", "", "{port: 80}"))?;
+            "nothing can be written for the cluster".to_owned()
+        }
+    };
     let helper = scene.launch()?;
-    let complaint = format!("kind={kind} error=");
-    let said = |line: &str| line.contains(&complaint) && line.contains("forbidden");
+    let said = |line: &str| line.contains(&complaint) && line.contains("forbidden") && line.contains(resource.as_str());
     until(SOON, "a complaint", || helper.log().lines().any(said)).with_context(|| helper.log())
+}
+
+fn refuses_a_pod(scene: &ApiScene<'_>) -> Result<()> {
+    let _helper = scene.helper()?;
+    let Err(error) = scene.network()?.pod(PodSpec::new("early")) else { bail!("the pod was found") };
+    ensure!(format!("{error:#}").contains("forbidden"), "{error:#}");
+    Ok(())
 }

@@ -55,6 +55,16 @@ fn services_of_our_class_get_the_next_free_address_of_every_family() {
     assert_eq!(refused, []);
 }
 
+/// Where the status of Services is what everybody goes by.
+#[test]
+fn what_is_held_by_status_is_held_while_a_pool_allows_it_and_nobody_gets_more() {
+    let with = |name: &str, address: &str| Service { addresses: vec![address.parse().unwrap()], ..service(name, &[]) };
+    let services = vec![with("a/x", "192.0.2.101"), with("a/y", "198.51.100.1"), service("a/z", &[])];
+    assert_eq!(shown(&held(&world(vec![telco(), six()], services))), ["a/x 192.0.2.101"]);
+    let twice = vec![with("a/x", "192.0.2.100"), with("a/y", "192.0.2.100")];
+    assert_eq!(shown(&held(&world(vec![telco()], twice))), ["a/x 192.0.2.100"], "the first in line");
+}
+
 #[test]
 fn an_exhausted_pool_says_so_and_takes_from_nobody() {
     let services = ["a/x", "a/y", "a/z"].map(|n| service(n, &[])).to_vec();

@@ -9,11 +9,9 @@ use crate::annotation::{PATH, PREFIX};
 use crate::model::{Meta, Node, ObjectKey};
 use crate::reader::{ENTRIES_MAX, Fault, Field, NETWORKS_MAX, Read, network};
 
-const NUMBER: &str = "node-number";
-
 /// The node.
 pub(super) fn node(key: &ObjectKey, field: &Field<'_>) -> Read<Node> {
-    let meta = meta::with_annotations(field, &[NUMBER])?;
+    let meta = meta::with_annotations(field, &[Node::NUMBER])?;
     Ok(Node {
         name: key.name.name.clone(),
         number: number(&meta).map_err(|fault| meta::within(field, fault))?,
@@ -24,7 +22,7 @@ pub(super) fn node(key: &ObjectKey, field: &Field<'_>) -> Read<Node> {
 }
 
 fn number(meta: &Meta) -> Read<Option<u16>> {
-    let name = format!("{PREFIX}{NUMBER}");
+    let name = format!("{PREFIX}{}", Node::NUMBER);
     let Some(text) = meta.annotations.get(&name) else { return Ok(None) };
     let number = text.parse::<u16>().ok().filter(|n| *n > 0 && text.bytes().all(|b| b.is_ascii_digit()));
     let refused = || {

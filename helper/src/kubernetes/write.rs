@@ -1,0 +1,76 @@
+//! What the leader writes: addresses of Services.
+//!
+//! Guarantees: only the leader writes; what it writes comes back by the watch, and no node uses it earlier.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use kube::api::{DynamicObject, Patch, PatchParams};
+use kube::{Api, Client};
+use serde_json::{Value, json};
+use sortie_core::address::Given;
+use sortie_core::model::{Kind, ObjectName};
+use tokio::sync::watch::Receiver;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use super::kinds;
+use super::leader::{Election, RENEW};
+
+/// Longest wait for an answer.
+const ANSWER: Duration = Duration::from_secs(5);
+/// Who owns the fields that are written.
+const MANAGER: &str = "sortie-leader";
+
+/// Runs for the office and, while in it, brings the status of Services to what is due.
+pub(super) async fn lead(client: Client, node: String, mut due: Receiver<Given>) {
+    let mut election = Election::new(client.clone(), node);
+    let mut trouble = String::new();
+    while due.has_changed().is_ok() {
+        let now = round(&client, &mut election, &mut due).await.err().unwrap_or_default();
+        if !now.is_empty() {
+            if now != trouble {
+                log::warn!("nothing can be written for the cluster error=\"{now}\"");
+            }
+            sleep(RENEW).await;
+        }
+        trouble = now;
+    }
+}
+
+/// Until the next round what becomes due is written at once.
+async fn round(client: &Client, election: &mut Election, due: &mut Receiver<Given>) -> Result<(), String> {
+    let next = Instant::now() + RENEW;
+    answered(election.campaign()).await?;
+    loop {
+        let wanted = due.borrow_and_update().clone();
+        for (service, addresses) in wanted.iter().filter(|_| election.leads()) {
+            answered(write(client, service, addresses)).await?;
+        }
+        match timeout_at(next, due.changed()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) | Err(_) => return Ok(()),
+        }
+    }
+}
+
+async fn answered(request: impl Future<Output = Result<(), kube::Error>>) -> Result<(), String> {
+    match timeout(ANSWER, request).await {
+        Ok(outcome) => outcome.map_err(|error| crate::node::chain(&error)),
+        Err(_) => Err("no answer".to_owned()),
+    }
+}
+
+async fn write(client: &Client, service: &ObjectName, addresses: &[IpAddr]) -> Result<(), kube::Error> {
+    let Some(services) = kinds::ALL.iter().find(|watched| watched.kind == Kind::Service) else { return Ok(()) };
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &service.namespace, &services.resource());
+    let ingress: Vec<Value> = addresses.iter().map(|ip| json!({"ip": ip.to_string(), "ipMode": "VIP"})).collect();
+    let balancer = if ingress.is_empty() { json!({}) } else { json!({ "ingress": ingress }) };
+    let patch = json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": service.name},
+        "status": {"loadBalancer": balancer},
+    });
+    log::info!("writing addresses service={service} addresses={addresses:?}");
+    api.patch_status(&service.name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(patch)).await.map(drop)
+}

@@ -9,6 +9,7 @@
 
 mod chains;
 mod exits;
+mod marks;
 mod members;
 mod probes;
 mod tunnel;

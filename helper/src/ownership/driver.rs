@@ -1,7 +1,9 @@
-//! The thread's loop: inputs from everywhere into the machine, its actions out.
+//! The thread's loop: inputs from everywhere into the machine.
+
+mod actions;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -10,14 +12,14 @@ use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use sortie_core::model::ObjectName;
 use sortie_core::ownership::{Action, Identity, Input, Machine, Message, Millis, NodeNumber, Presence, Reach, Table};
-use sortie_kernel::announce::{Prober, link_addresses};
+use sortie_kernel::announce::Prober;
 use sortie_kernel::blocking::Elements;
 use sortie_peer::{PeerEvent, Peers, Tuning};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
-use super::words::{Dealings, Heard, Published};
-use super::{Command, Holdings, Plan, Setup, probes};
+use super::words::{Dealings, Heard};
+use super::{Command, Holdings, Plan, Setup};
 use crate::replication::Streams;
 use crate::store;
 
@@ -251,104 +253,6 @@ impl Driver {
         self.tell();
         Ok(())
     }
-
-    async fn act(&mut self, actions: Vec<Action>) -> anyhow::Result<()> {
-        if actions.iter().any(|action| matches!(action, Action::Publish { .. } | Action::Withdraw { .. })) {
-            self.owners = Owners::Unsettled;
-        }
-        for action in actions {
-            if !matches!(action, Action::Send(..) | Action::RenewLease { .. } | Action::ProbeNextHop(_)) {
-                log::debug!("action={action:?}");
-            }
-            match action {
-                Action::Withdraw { identity, successor } => self.withdraw(&identity, successor),
-                Action::Claim { identity, epoch } => self.claim(&identity, epoch),
-                Action::Conflict(identity) => self.conflict(&identity),
-                Action::RenewLease { until } => self.renew(until)?,
-                Action::Publish { .. } => self.publish().await?,
-                Action::HandOver { identity, to } => log::info!("handing over identity={identity} to={}", to.0),
-                Action::Send(to, message) => self.peers.send_note(to.0, serde_json::to_vec(&message)?).await?,
-                // A newer table is fetched as soon as its version is heard.
-                Action::Fetch(_) => {}
-                Action::ProbeOnWire { identity, started } => self.probe_wire(identity, started),
-                Action::ProbeNextHop(identity) => self.probe_hop(identity)?,
-            }
-        }
-        Ok(())
-    }
-
-    fn claim(&mut self, identity: &Identity, epoch: u64) {
-        let Some(unit) = self.plan.units.get(identity) else { return };
-        log::info!("claiming identity={identity} epoch={epoch}");
-        self.now.conflicts.remove(&unit.service);
-        self.now.held.insert(unit.service.clone(), epoch);
-    }
-
-    fn withdraw(&mut self, identity: &Identity, successor: Option<NodeNumber>) {
-        log::info!("withdrawing identity={identity} successor={:?}", successor.map(|node| node.0));
-        self.now.held.retain(|service, _| self::identity(service) != *identity);
-    }
-
-    fn conflict(&mut self, identity: &Identity) {
-        let Some(unit) = self.plan.units.get(identity) else { return };
-        log::warn!("a station that is no peer answers for an address, it is not claimed identity={identity}");
-        self.now.conflicts.insert(unit.service.clone());
-    }
-
-    /// Without our table there is nothing to permit; the next renewal is due in a moment.
-    fn renew(&mut self, until: Option<Millis>) -> anyhow::Result<()> {
-        let time = until.map_or(0, |until| until.since(clock().unwrap_or(until)));
-        if let Err(error) = self.lease.renew_lease(Duration::from_millis(time)) {
-            log::debug!("the lease is not renewed error={}", crate::node::chain(&error));
-        }
-        Ok(())
-    }
-
-    async fn publish(&mut self) -> anyhow::Result<()> {
-        self.saved.table = self.machine.table().clone();
-        save(&self.file, &self.saved)?;
-        let links = link_addresses()?.into_iter().map(|mac| mac.0).collect();
-        let Dealings { offer, wanted } = self.dealings.clone();
-        let table = self.saved.table.clone();
-        let published = Published { table, links, offer: offer.into_iter().collect(), wanted };
-        let version = published.table.version;
-        Ok(self.peers.set_table(version, serde_json::to_vec(&published)?).await?)
-    }
-
-    fn probe_wire(&mut self, identity: Identity, started: Millis) {
-        let places = self.plan.units.get(&identity).map(|unit| unit.places.clone()).unwrap_or_default();
-        let (known, prober) = (self.heard.known.clone(), Arc::clone(&self.prober));
-        self.probes.spawn(async move {
-            let sighting = probes::wire(&prober, places, &known).await;
-            Input::Wire { identity, started, sighting }
-        });
-    }
-
-    fn probe_hop(&mut self, identity: Identity) -> anyhow::Result<()> {
-        let hops = self.plan.units.get(&identity).map(|unit| unit.hops.clone()).unwrap_or_default();
-        let sent = clock()?;
-        let prober = Arc::clone(&self.prober);
-        self.probes.spawn(async move { Input::NextHop { identity, sent, reach: probes::hop(&prober, hops).await } });
-        Ok(())
-    }
-
-    /// Tells the daemon if anything is new.
-    fn tell(&mut self) {
-        if self.owners == Owners::Unsettled {
-            let owners = self.machine.owners().into_iter();
-            self.now.owners = owners.filter_map(|(identity, node)| Some((service(identity)?, node.0))).collect();
-            (self.now.offers, self.now.wanted) = (self.heard.offers(), self.heard.wanted());
-            self.owners = Owners::Told;
-        }
-        self.now.held.retain(|service, _| self.plan.units.contains_key(&identity(service)));
-        self.now.has_left = self.is_leaving && !self.machine.holds_anything();
-        let now = &self.now;
-        self.told.send_if_modified(|told| {
-            let is_new = told != now;
-            told.clone_from(now);
-            is_new
-        });
-    }
 }
 
 /// The word of the health probes on the next hop stands in the presence already; only of two candidates each asks the
@@ -366,18 +270,9 @@ pub(crate) fn identity(service: &ObjectName) -> Identity {
     Identity(format!("service/{service}"))
 }
 
-fn service(identity: &Identity) -> Option<ObjectName> {
-    let (namespace, name) = identity.0.strip_prefix("service/")?.split_once('/')?;
-    Some(ObjectName { namespace: namespace.to_owned(), name: name.to_owned() })
-}
-
 /// A clock that goes on while the machine sleeps, and over restarts of the helper.
 fn clock() -> anyhow::Result<Millis> {
     let time = clock_gettime(ClockId::CLOCK_BOOTTIME).context("read the clock")?;
     let milliseconds = time.tv_sec().saturating_mul(1000).saturating_add(time.tv_nsec() / 1_000_000);
     Ok(Millis(u64::try_from(milliseconds).unwrap_or(0)))
-}
-
-fn save(file: &Path, saved: &Saved) -> anyhow::Result<()> {
-    Ok(store::write_json(file, saved)?)
 }

@@ -9,8 +9,9 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::chains::{Marks, Ways, keyword, map_name, named};
+use super::chains::{Ways, keyword, map_name, named};
 use super::exits::{Exit, everything, exit_rule, fence};
+use super::marks::Marks;
 use super::{Inputs, Peering, empty_map};
 use crate::ids::{
     EXIT_ADDRESS, EXIT_NONE, EXIT_TUNNEL, FRAME_SOURCE, METRIC_LAST, Numbers, PRIORITY_RETURN, PRIORITY_TUNNEL_EXIT,

@@ -7,9 +7,10 @@
 use std::net::IpAddr;
 
 use super::Inputs;
-use super::chains::{Marks, Numbering, insert, map_name, named, path_chain};
+use super::chains::{insert, map_name, named, path_chain};
 use super::empty_map;
 use super::exits::exit_rule;
+use super::marks::{Marks, Numbering};
 use super::tunnel;
 use crate::ids::{EXIT_ADDRESS, EXIT_NONE, TABLE_MAIN};
 use crate::model::{Family, Service, ServicePort};

@@ -125,7 +125,10 @@ fn decision(inputs: &Inputs<'_>, excluded: &[IpNetwork], marks: Marks) -> impl I
         let tuple = format!("{ip} saddr . {ip} daddr . meta l4proto . th sport . th dport @{set}");
         format!("ct state new {tuple} counter name {DROP_LATE} drop")
     };
+    // The responder on a packet socket has seen it; the kernel would look for the address, or redirect to it.
+    let discovery = "ip6 daddr @vips6 icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } drop";
     let pick = vec![
+        discovery.to_owned(),
         format!("ip daddr @vips4 counter name {} drop", vips::DROP),
         format!("ip6 daddr @vips6 counter name {} drop", vips::DROP),
         "ct original ip daddr vmap @svc4".to_owned(),

@@ -91,10 +91,10 @@ impl Silent {
         loop {
             // Refused by ICMP until the way is there.
             let _ = socket.send_to(b"call", SPEAKER);
-            if let Ok((_, seen)) = server.recv_from(&mut [0; 16]) {
-                if seen.ip() == VIP.parse::<IpAddr>()? {
-                    return Ok(Self { socket, seen, last: (0, Instant::now()), gap: Duration::ZERO });
-                }
+            if let Ok((_, seen)) = server.recv_from(&mut [0; 16])
+                && seen.ip() == VIP.parse::<IpAddr>()?
+            {
+                return Ok(Self { socket, seen, last: (0, Instant::now()), gap: Duration::ZERO });
             }
             ensure!(Instant::now() < end, "the call does not arrive\n{}", cluster.logs());
         }

@@ -1,5 +1,5 @@
 # Thin calls of `cargo xtask`, which says what it does and installs what is missing.
-.PHONY: help demo test dist image bench-quick fmt
+.PHONY: help demo test dist image bench-quick bench-takeover fmt
 
 XTASK := sh xtask/bootstrap && cargo xtask
 
@@ -9,7 +9,8 @@ help:
 	@echo "make dist         static plugin and stripped helper, in target/release"
 	@echo "make image        container image for ctr, podman and docker, in target/image"
 	@echo "make bench-quick  cost of ADD against the reference plugins sbr and portmap"
+	@echo "make bench-takeover  what pods notice when the owner of their address goes away"
 	@echo "make fmt          format the sources"
 
-demo test dist image bench-quick fmt:
+demo test dist image bench-quick bench-takeover fmt:
 	@$(XTASK) $@ $(ARGS)

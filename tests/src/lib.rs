@@ -4,7 +4,9 @@
 //! `sortie_testkit`'s.
 
 pub mod api;
+pub mod document;
 pub mod expect;
 pub mod scene;
+pub mod statistics;
 
 pub use scene::{Scene, scenario};

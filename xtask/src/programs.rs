@@ -36,13 +36,24 @@ pub(crate) fn demo(root: &Path, arguments: &[String]) -> Result<()> {
 /// `bench-quick`.
 pub(crate) fn bench_quick(root: &Path, arguments: &[String]) -> Result<()> {
     prepare(root)?;
+    benchmark(root, "bench", arguments)
+}
+
+/// `bench-takeover`.
+pub(crate) fn bench_takeover(root: &Path, arguments: &[String]) -> Result<()> {
+    progress::line("==> what this machine lacks");
+    setup::run(root, &[])?;
+    benchmark(root, "takeover", arguments)
+}
+
+/// Runs a benchmark with released programs.
+fn benchmark(root: &Path, name: &str, arguments: &[String]) -> Result<()> {
     dist::run(root, &[])?;
     progress::line("==> benchmark");
-    let build = ["build", "--locked", "--package", "sortie-tests", "--bin", "bench"];
-    Tool::new("cargo", root).arguments(&build).run()?;
+    Tool::new("cargo", root).arguments(&["build", "--locked", "--package", "sortie-tests", "--bin", name]).run()?;
     let released = target(root).join("release");
     // State in memory, as `/run` is where the helper keeps it.
-    let bench = Tool::new(target(root).join("debug/bench"), root).variable("TMPDIR", "/dev/shm");
+    let bench = Tool::new(target(root).join("debug").join(name), root).variable("TMPDIR", "/dev/shm");
     bench.variable("SORTIE_BIN_DIR", released).arguments(arguments).run()
 }
 

@@ -6,7 +6,6 @@
 
 mod measure;
 mod report;
-mod statistics;
 mod subjects;
 
 use std::io::Write as _;
@@ -15,6 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use sortie_testkit::{Helper, Lab, manifest, programs};
+use sortie_tests::document;
 
 use crate::report::Row;
 use crate::subjects::{Bridge, Subject};
@@ -55,7 +55,7 @@ fn perform() -> Result<()> {
     say(&format!("\n{table}"));
     if arguments.iter().any(|argument| argument == "--write") {
         let file = programs::workspace().join("docs/performance.md");
-        report::write(&file, &table)?;
+        document::write(&file, "bench-quick", &table)?;
         say(&format!("written to {}", file.display()));
     }
     Ok(())

@@ -1,16 +1,12 @@
-//! The table, on the screen and in the document.
+//! The table.
 
 use std::fmt::Write as _;
-use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use sortie_tests::document::machine;
+use sortie_tests::statistics::Summary;
 
-use crate::statistics::Summary;
 use crate::subjects::Subject;
-
-/// Between these lines the document holds the table.
-const MARKERS: [&str; 2] = ["<!-- bench-quick begin -->\n", "<!-- bench-quick end -->"];
 
 /// What is known of one plugin.
 pub(crate) struct Row {
@@ -54,26 +50,4 @@ pub(crate) fn table(rows: &[Row], rounds: usize) -> String {
         );
     }
     text
-}
-
-/// Puts the table into the document.
-///
-/// # Errors
-/// When the document cannot be read or written, or lacks the markers.
-pub(crate) fn write(file: &Path, table: &str) -> Result<()> {
-    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let (before, rest) = text.split_once(MARKERS[0]).context("the document lacks the first marker")?;
-    let (_, after) = rest.split_once(MARKERS[1]).context("the document lacks the last marker")?;
-    let whole = format!("{before}{}{table}{}{after}", MARKERS[0], MARKERS[1]);
-    std::fs::write(file, whole).with_context(|| format!("cannot write {}", file.display()))
-}
-
-/// Kernel, processor and number of processors.
-fn machine() -> String {
-    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
-    let processors = std::thread::available_parallelism().map_or(0, usize::from);
-    let info = read("/proc/cpuinfo");
-    let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    let model = model.map_or("an unknown processor", |(_, name)| name);
-    format!("Linux {}, {processors} of {model}", read("/proc/sys/kernel/osrelease").trim())
 }

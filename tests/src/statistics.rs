@@ -4,18 +4,19 @@ use std::time::Duration;
 
 /// What is said about one series.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Summary {
+pub struct Summary {
     /// Lower quartile, milliseconds.
-    pub(crate) low: f64,
+    pub low: f64,
     /// Median, milliseconds.
-    pub(crate) median: f64,
+    pub median: f64,
     /// Upper quartile, milliseconds.
-    pub(crate) high: f64,
+    pub high: f64,
 }
 
 impl Summary {
     /// Of a series; zeros for an empty one.
-    pub(crate) fn of(series: &[Duration]) -> Self {
+    #[must_use]
+    pub fn of(series: &[Duration]) -> Self {
         let mut sorted: Vec<f64> = series.iter().map(|time| time.as_secs_f64() * 1000.0).collect();
         sorted.sort_by(f64::total_cmp);
         Self { low: quantile(&sorted, 1), median: quantile(&sorted, 2), high: quantile(&sorted, 3) }

@@ -4,6 +4,7 @@
 //! `sortie_testkit`'s.
 
 pub mod api;
+pub mod benchmark;
 pub mod document;
 pub mod expect;
 pub mod scene;

@@ -1,7 +1,7 @@
 //! Objects change.
 
 use anyhow::Result;
-use sortie_testkit::{PodSpec, manifest};
+use sortie_testkit::{PodSpec, Stream, manifest};
 use sortie_tests::scene::SOON;
 use sortie_tests::{Scene, scenario};
 
@@ -15,20 +15,27 @@ fn policy(route: &str) -> String {
     manifest::policy("default", "all", &format!("podSelector: {{}}, route: {route}, {ports}"))
 }
 
-/// From one route to the other and back: always one of the two, never the default.
-fn policy_edited(mode: &str) -> Result<()> {
+/// A pod whose traffic leaves by `b` because a policy says so.
+fn chosen(mode: &str, test: impl FnOnce(&Scene<'_>, &Watch, &Stream) -> Result<()>) -> Result<()> {
     scenario(|lab| {
         lab.manifest("policy.yaml", &policy("b"))?;
         let scene = Scene::new(lab, &["--steering", mode])?;
         let pod = scene.cni.pod(PodSpec::new("chosen"))?;
         let (watch, stream) = (Watch::start(lab)?, traffic(&pod)?);
         goes_by(&stream, "b")?;
+        test(&scene, &watch, &stream)
+    })
+}
+
+/// From one route to the other and back: always one of the two, never the default.
+fn policy_edited(mode: &str) -> Result<()> {
+    chosen(mode, |scene, watch, stream| {
         watch.nothing_leaked(&["b"])?;
         for (route, old) in [("c", "b"), ("b", "c")] {
-            lab.manifest("policy.yaml", &policy(route))?;
-            goes_by(&stream, route)?;
+            scene.lab.manifest("policy.yaml", &policy(route))?;
+            goes_by(stream, route)?;
             watch.nothing_leaked(&["b", "c"])?;
-            watch.falls_silent(old, &stream)?;
+            watch.falls_silent(old, stream)?;
         }
         watch.nothing_leaked(&["b", "c"])
     })
@@ -36,32 +43,22 @@ fn policy_edited(mode: &str) -> Result<()> {
 
 /// The policy still names the route: its flows go nowhere until it is there again.
 fn route_deleted(mode: &str) -> Result<()> {
-    scenario(|lab| {
-        lab.manifest("policy.yaml", &policy("b"))?;
-        let scene = Scene::new(lab, &["--steering", mode])?;
-        let pod = scene.cni.pod(PodSpec::new("chosen"))?;
-        let (watch, stream) = (Watch::start(lab)?, traffic(&pod)?);
-        goes_by(&stream, "b")?;
-        lab.manifest("routes.yaml", &manifest::route("c"))?;
+    chosen(mode, |scene, watch, stream| {
+        scene.lab.manifest("routes.yaml", &manifest::route("c"))?;
         scene.helper.await_condition(SOON, "RouteNotFound")?;
         watch.nothing_leaked(&["b"])?;
-        watch.falls_silent("b", &stream)?;
+        watch.falls_silent("b", stream)?;
         watch.nothing_leaked(&[])?;
-        lab.manifest("routes.yaml", &manifest::all(&[manifest::route("b"), manifest::route("c")]))?;
-        goes_by(&stream, "b")?;
+        scene.lab.manifest("routes.yaml", &manifest::all(&[manifest::route("b"), manifest::route("c")]))?;
+        goes_by(stream, "b")?;
         watch.nothing_leaked(&["b"])
     })
 }
 
 fn route_moved_to_another_next_hop(mode: &str) -> Result<()> {
-    scenario(|lab| {
-        lab.manifest("policy.yaml", &policy("b"))?;
-        let scene = Scene::new(lab, &["--steering", mode])?;
-        let pod = scene.cni.pod(PodSpec::new("chosen"))?;
-        let (watch, stream) = (Watch::start(lab)?, traffic(&pod)?);
-        goes_by(&stream, "b")?;
-        lab.manifest("routes.yaml", &manifest::route_with("b", &manifest::hops("c", ""), ""))?;
-        goes_by(&stream, "c")?;
+    chosen(mode, |scene, watch, stream| {
+        scene.lab.manifest("routes.yaml", &manifest::route_with("b", &manifest::hops("c", ""), ""))?;
+        goes_by(stream, "c")?;
         watch.nothing_leaked(&["b", "c"])
     })
 }

@@ -8,13 +8,12 @@ mod measure;
 mod report;
 mod subjects;
 
-use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use sortie_testkit::{Helper, Lab, manifest, programs};
-use sortie_tests::document;
+use anyhow::Result;
+use sortie_testkit::{Helper, Lab, manifest};
+use sortie_tests::benchmark::{Benchmark, say};
 
 use crate::report::Row;
 use crate::subjects::{Bridge, Subject};
@@ -28,37 +27,9 @@ const PROGRESS: usize = 20;
 /// After a pod is gone: nobody tidies up after it any more when the next one comes.
 const QUIET: Duration = Duration::from_millis(60);
 
-/// Writes one line; a closed output is no reason to stop.
-pub(crate) fn say(text: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
-}
-
 fn main() -> ExitCode {
-    match perform() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            say(&format!("error: {error:#}"));
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn perform() -> Result<()> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let mut rounds = ROUNDS;
-    if let Some(at) = arguments.iter().position(|argument| argument == "--rounds") {
-        let text = arguments.get(at + 1).context("--rounds needs a number")?;
-        rounds = text.parse().with_context(|| format!("--rounds: {text:?} is no number"))?;
-    }
-    let table = report::table(&run(rounds)?, rounds);
-    say(&format!("\n{table}"));
-    if arguments.iter().any(|argument| argument == "--write") {
-        let file = programs::workspace().join("docs/performance.md");
-        document::write(&file, "bench-quick", &table)?;
-        say(&format!("written to {}", file.display()));
-    }
-    Ok(())
+    let benchmark = Benchmark { name: "bench-quick", flag: "--rounds", repetitions: ROUNDS };
+    benchmark.main(|rounds| Ok(report::table(&run(rounds)?, rounds)))
 }
 
 fn run(rounds: usize) -> Result<Vec<Row>> {

@@ -1,14 +1,15 @@
 //! What a Service's address adds to the table.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sortie_core::allocation::{Allocation, Demand, allocate};
-use sortie_core::desired::{Inputs, PerPodRules, skeleton};
+use sortie_core::desired::{Inputs, Peering, PerPodRules, skeleton};
 use sortie_core::ids::Numbers;
 use sortie_core::model::{Meta, ObjectName, Protocol, Service, ServicePort, TargetPort};
 use sortie_core::plan::plan;
 use sortie_core::selection::address_paths;
-use sortie_core::state::{ConntrackFilter, NftKey, NftTable, NftValue, NodeState, Step};
+use sortie_core::state::{ConntrackFilter, NftKey, NftTable, NftValue, NodeState, Step, TableFamily};
+use sortie_core::steering::Peers;
 
 use crate::fixture::{node, signalling};
 
@@ -119,5 +120,60 @@ fn an_address_that_moves_here_moves_elements_only() {
     assert!(!steps.is_empty());
     for step in &steps {
         assert!(matches!(step, Step::Elements { .. } | Step::PurgeConntrack(_)), "{step:?}");
+    }
+}
+
+/// A node with this many Services that have an address, owned here or by node 2.
+fn crowd(count: u16, owner: Option<u16>) -> sortie_core::desired::Desired {
+    let (mut world, facts) = node(signalling());
+    for number in 0..count {
+        let mut service = service(&format!("203.0.{}.{}", 100 + number / 250, 1 + number % 250));
+        service.name.name = format!("sip-{number}");
+        world.services.insert(service.name.clone(), service);
+    }
+    let names: BTreeSet<ObjectName> = world.services.keys().cloned().collect();
+    let addresses = address_paths(&world);
+    let demand = Demand { world: &world, facts: &facts, numbers: Numbers::default(), addresses: &addresses };
+    let (allocation, refused) = allocate(&Allocation::default(), &demand);
+    assert_eq!(refused, Vec::new());
+    let peers = Peers {
+        addresses: [(2, "10.10.0.12".parse().unwrap())].into(),
+        offers: [(2, std::sync::Arc::new(allocation.paths.clone()))].into(),
+        owners: owner.into_iter().flat_map(|node| names.iter().map(move |name| (name.clone(), node))).collect(),
+    };
+    let local = "10.10.0.11".parse().unwrap();
+    let peering = Peering { number: 1, local, peers, before: BTreeMap::new() };
+    let owned = if owner.is_none() { names } else { NOBODY };
+    let inputs = Inputs {
+        world: &world,
+        node: "n1",
+        facts: &facts,
+        allocation: &allocation,
+        numbers: Numbers::default(),
+        cluster_cidrs: &[],
+        owned: &owned,
+        leased: &owned,
+        peering: Some(&peering),
+    };
+    skeleton(&inputs).compose(std::iter::empty(), PerPodRules::Absent)
+}
+
+#[test]
+fn rules_and_routes_do_not_grow_with_addresses() {
+    let (one, many) = (crowd(1, None).state, crowd(4000, None).state);
+    assert_eq!((one.rules, one.routes), (many.rules, many.routes));
+    let away = crowd(4000, Some(2)).state;
+    assert_eq!(away.rules.len(), crowd(1, Some(2)).state.rules.len());
+}
+
+#[test]
+fn a_thousand_addresses_move_in_one_transaction_of_elements() {
+    let (away, here) = (crowd(1000, Some(2)), crowd(1000, None));
+    for (from, to) in [(&away, &here), (&here, &away)] {
+        let steps = plan(&from.state, to);
+        let transactions = steps.iter().filter(|step| matches!(step, Step::Elements { family: TableFamily::Inet, .. }));
+        assert_eq!(transactions.count(), 1);
+        let others = steps.iter().filter(|step| !matches!(step, Step::Elements { .. } | Step::PurgeConntrack(_)));
+        assert_eq!(others.collect::<Vec<_>>(), Vec::<&Step>::new());
     }
 }

@@ -2,10 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use sortie_testkit::lab::{SERVER4, SERVER6};
 use sortie_testkit::{Capture, Captured, Namespace};
+
+/// Pods that sent nothing for so long have ended.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// A datagram of `probe send` that a node sent to the server.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,6 +19,7 @@ pub(crate) struct Sent {
     /// Port of the switch: `n1o` for eth1 of n1.
     pub(crate) port: String,
     pub(crate) source: IpAddr,
+    at: Instant,
 }
 
 /// Everything since its start.
@@ -48,6 +53,12 @@ impl Wire {
         Ok(())
     }
 
+    /// Whether nothing left of `app` for a while.
+    pub(crate) fn is_quiet(&self, app: &str) -> Result<bool> {
+        let last = self.sent(app)?.iter().map(|sent| sent.at).max();
+        Ok(last.is_none_or(|at| at.elapsed() > QUIET))
+    }
+
     /// Numbers of the first datagrams of a pod, by family.
     pub(crate) fn first(&self, pod: &str) -> Result<[Option<u64>; 2]> {
         let all = self.0.packets()?;
@@ -67,7 +78,7 @@ fn sent(captured: &Captured) -> Option<Sent> {
     }
     let (pod, number) = std::str::from_utf8(&packet.payload).ok()?.split_once(' ')?;
     let number = number.parse().ok()?;
-    Some(Sent { pod: pod.to_owned(), number, port: captured.device.clone(), source: packet.source })
+    Some(Sent { pod: pod.to_owned(), number, port: captured.device.clone(), source: packet.source, at: captured.at })
 }
 
 /// Address of the far end's answer to a pod, and the router it came by.

@@ -99,7 +99,7 @@ fn annotated_and_selected_pods_leave_by_their_route_from_the_first_datagram(
             await_first(product, wire, pod)?;
         }
         for (family, pod) in [(0, &pods[0]), (1, &pods[1])] {
-            let answer = seen(&product.ask(pod, family == 1).with_context(|| product.account())?)?;
+            let answer = seen(&product.ask(pod, family).with_context(|| product.account())?)?;
             assert_eq!(answer, ("b".to_owned(), Place(pod.node).outer()[family]), "{pod:?}");
         }
         wire.only(app, by_b).with_context(|| product.account())?;
@@ -176,7 +176,7 @@ fn a_service_gets_an_address_that_its_pods_on_all_nodes_leave_with(product: &Pro
 fn go_on(product: &Product, wire: &Wire, pods: &[Pod]) -> Result<()> {
     let vips = vips()?;
     for (pod, family) in pods.iter().flat_map(|pod| [(pod, 0), (pod, 1)]) {
-        let said = || product.ask(pod, family == 1).ok().and_then(|answer| seen(&answer).ok());
+        let said = || product.ask(pod, family).ok().and_then(|answer| seen(&answer).ok());
         product.until("an answer from the server", || said() == Some(("b".to_owned(), vips[family])))?;
     }
     let fits = |sent: &Sent| sent.port.ends_with('o') && vips.contains(&sent.source);

@@ -111,10 +111,11 @@ impl Product {
         Ok(list["items"].as_array().context("no list")?.iter().filter(well).filter_map(pod).collect())
     }
 
-    /// What the server says to one more datagram of a pod.
-    pub(crate) fn ask(&self, pod: &Pod, six: bool) -> Result<String> {
-        let to = if six { format!("[{SERVER6}]:7001") } else { format!("{SERVER4}:7001") };
-        self.kubectl.run(&["exec", &pod.name, "--", "/probe", "ask", "0", &to])
+    /// What the server says to one more datagram of a pod, of version 4 or 6 by `family` 0 or 1.
+    pub(crate) fn ask(&self, pod: &Pod, family: usize) -> Result<String> {
+        let to = [format!("{SERVER4}:7001"), format!("[{SERVER6}]:7001")];
+        let to = to.get(family).context("no such family")?;
+        self.kubectl.run(&["exec", &pod.name, "--", "/probe", "ask", "0", to])
     }
 
     /// A file or folder on a node.

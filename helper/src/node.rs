@@ -6,6 +6,7 @@
 mod addresses;
 mod attach;
 mod check;
+mod keep;
 mod peering;
 mod reconcile;
 mod recover;
@@ -211,10 +212,11 @@ impl<P: Platform> Node<P> {
     }
 
     /// Takes another world, to be remembered as `kept`; the next reconcile brings it into force.
-    pub(crate) fn set_world(&mut self, world: World, refused: &[Rejection], kept: &[Kept]) {
+    pub(crate) fn set_world(&mut self, mut world: World, refused: &[Rejection], kept: &[Kept]) {
         if let Err(error) = self.store.save_world(kept) {
             log::error!("objects cannot be kept for a restart error={}", chain(&error));
         }
+        self.keep_pods(&mut world);
         self.world = world;
         self.refused = refused.to_vec();
         self.give_addresses();

@@ -19,6 +19,7 @@ mod nft;
 mod own;
 mod routes;
 mod saved;
+mod switches;
 mod tunnel;
 
 pub use own::Own;

@@ -21,6 +21,7 @@ usage: sortie-helper install [--watch | --check] [flags]
   --cni-bin-dir DIR    where the runtime looks for plugins   [/opt/cni/bin]
   --plugin PATH        the plugin to install   [sortie, beside this program]
   --net-conf JSON      settings of the plugin, as an object with keys of the net conf   [{}]
+  --net-conf-env NAME  the same, from a variable of the environment
   --log-level LEVEL    error | warn | info | debug   [info]
   --log-file PATH      instead of standard error
 
@@ -66,6 +67,7 @@ pub(super) fn parse(parser: &mut lexopt::Parser) -> Result<Command, UsageError> 
             Long("cni-bin-dir") => options.bin_dir = parser.value()?.into(),
             Long("plugin") => options.plugin = Some(parser.value()?.into()),
             Long("net-conf") => options.entry = net_conf(&parser.value()?.string()?)?,
+            Long("net-conf-env") => options.entry = net_conf(&variable(&parser.value()?.string()?)?)?,
             Long("log-level") => options.log_level = level(&parser.value()?.string()?)?,
             Long("log-file") => options.log_file = Some(parser.value()?.into()),
             other => return Err(other.unexpected().into()),
@@ -79,6 +81,11 @@ fn mode_of(before: Mode, wanted: Mode) -> Result<Mode, UsageError> {
         Mode::Once => Ok(wanted),
         _ => Err(value("--watch", "was given with --check, or twice".to_owned(), "give one of them, once")),
     }
+}
+
+/// Kubernetes puts no variables into the words of a probe.
+fn variable(name: &str) -> Result<String, UsageError> {
+    std::env::var(name).map_err(|error| value("--net-conf-env", format!("{name}: {error}"), "set the variable"))
 }
 
 fn net_conf(text: &str) -> Result<Entry, UsageError> {
@@ -117,6 +124,7 @@ mod tests {
             (&["--net-conf", "[]"], "--net-conf"),
             (&["--net-conf", r#"{"whenHelperDown":"x"}"#], "whenHelperDown"),
             (&["--net-conf", r#"{"colour":"x"}"#], "colour"),
+            (&["--net-conf-env", "SORTIE_NO_SUCH_VARIABLE"], "--net-conf-env"),
             (&["--state-dir", "/s"], "--state-dir"),
         ] {
             assert!(parsed(arguments).unwrap_err().to_string().contains(flag), "{arguments:?}");

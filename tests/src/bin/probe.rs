@@ -2,6 +2,7 @@
 //!
 //! `blast COUNT PORT TO...` sends COUNT datagrams from PORT to each address as fast as it can.
 //! `ask PORT TO` sends one datagram and prints the answer.
+//! `send NAME MILLISECONDS TO...` sends datagrams `NAME 0`, `NAME 1`, ... to each address, for ever.
 //! `serve AT` answers every datagram with its source.
 //! `pause` does nothing for ever.
 
@@ -19,11 +20,12 @@ fn main() -> Result<()> {
             to.iter().try_for_each(|to| blast(count.parse()?, port.parse()?, to.parse()?))
         }
         ["ask", port, to] => ask(port.parse()?, to.parse()?),
+        ["send", name, pause, to @ ..] => send(name, Duration::from_millis(pause.parse()?), to),
         ["serve", at] => serve(at.parse()?),
         ["pause"] => loop {
             std::thread::park();
         },
-        _ => bail!("blast COUNT PORT TO... | ask PORT TO | serve AT | pause"),
+        _ => bail!("blast COUNT PORT TO... | ask PORT TO | send NAME MILLISECONDS TO... | serve AT | pause"),
     }
 }
 
@@ -50,6 +52,18 @@ fn ask(port: u16, to: SocketAddr) -> Result<()> {
     let mut buffer = [0; 256];
     let length = socket.recv(&mut buffer).context("no answer")?;
     std::io::stdout().write_all(&buffer[..length]).context("cannot print")
+}
+
+fn send(name: &str, pause: Duration, to: &[&str]) -> Result<()> {
+    let sockets = to.iter().map(|to| open(0, to.parse()?)).collect::<Result<Vec<_>>>()?;
+    for number in 0_u64.. {
+        for socket in &sockets {
+            // What is refused is missing at the far end.
+            let _ = socket.send(format!("{name} {number}").as_bytes());
+        }
+        std::thread::sleep(pause);
+    }
+    Ok(())
 }
 
 fn serve(at: SocketAddr) -> Result<()> {

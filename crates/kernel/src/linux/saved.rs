@@ -10,11 +10,9 @@ use std::path::{Path, PathBuf};
 
 use sortie_core::model::DeviceName;
 
+use super::switches;
 use crate::KernelError;
 
-/// `/proc/sys/net` shows the network namespace of the thread that reads it. In a container it is read-only: there the
-/// node's own one, mounted at the first place, is used.
-const CONF: [&str; 2] = ["/host/proc/sys/net/ipv4/conf", "/proc/sys/net/ipv4/conf"];
 const OURS: &str = "1";
 
 /// Devices we changed, with their old values.
@@ -86,8 +84,7 @@ impl SrcValidMark {
 }
 
 fn path(device: &DeviceName) -> PathBuf {
-    let conf = CONF.into_iter().find(|conf| Path::new(conf).is_dir()).unwrap_or(CONF[1]);
-    Path::new(conf).join(&device.0).join("src_valid_mark")
+    switches::folder("ipv4/conf").join(&device.0).join("src_valid_mark")
 }
 
 fn about(operation: &'static str, path: &Path, source: io::Error) -> KernelError {

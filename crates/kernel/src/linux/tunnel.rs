@@ -7,12 +7,12 @@
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::Path;
 
 use nix::libc;
 use sortie_core::ids::{self, Numbers, TUNNEL_DEVICE};
 use sortie_core::state::{Mac, Tunnel};
 
+use super::switches;
 use crate::KernelError;
 use crate::netlink::message::{Message, flag};
 use crate::netlink::{Connection, Refusal};
@@ -31,8 +31,6 @@ const RTM_GETNEIGH: u16 = 30;
 /// Settings of the device: no link-local address (`IN6_ADDR_GEN_MODE_NONE`), no router is listened to, and routes into it
 /// are allowed where the node's default forbids IPv6.
 const SETTINGS: [(&str, &str); 3] = [("disable_ipv6", "0"), ("addr_gen_mode", "1"), ("accept_ra", "0")];
-/// `/proc/sys/net` shows the network namespace of the thread that reads it.
-const CONF: &str = "/proc/sys/net/ipv6/conf";
 /// Stands for the link address of a device that is not as it must be. No node has it.
 const UNFIT: Mac = Mac([0; 6]);
 /// Stands for the far end of an entry in a form we never write. No node has it.
@@ -185,7 +183,7 @@ fn delete(connection: &mut Connection, link: &Link) -> Result<(), KernelError> {
 
 fn configure() -> Result<(), KernelError> {
     for (name, value) in SETTINGS {
-        let path = Path::new(CONF).join(TUNNEL_DEVICE).join(name);
+        let path = switches::folder("ipv6/conf").join(TUNNEL_DEVICE).join(name);
         let error = |source| KernelError::System { operation: "write", object: path.display().to_string(), source };
         fs::write(&path, value).map_err(error)?;
     }

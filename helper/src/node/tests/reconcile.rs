@@ -151,6 +151,25 @@ fn a_running_pod_is_adopted_until_it_is_attached_and_not_again_after_it_left() {
 }
 
 #[test]
+fn an_attached_pod_keeps_its_object_until_it_is_detached() {
+    let mut stage = Stage::ready(settings());
+    stage.set_world(with(pod("u1")));
+    let pod = PodReference { namespace: "core".to_owned(), name: "p".to_owned(), uid: "u1".to_owned() };
+    stage.attach(Attachment { pod: Some(pod), ..attachment("c1", "10.244.1.7") });
+    stage.reconcile();
+    for _ in 0..2 {
+        stage.set_world(world());
+        stage.reconcile();
+        assert_eq!(stage.pods().len(), 1);
+    }
+    stage.ask(Request::Detach(key("c1")));
+    stage.set_world(world());
+    stage.reconcile();
+    assert!(stage.node.world().pods.is_empty());
+    assert_eq!(stage.pods().len(), 0);
+}
+
+#[test]
 fn a_route_that_is_gone_closes_its_flows() {
     let mut stage = Stage::ready(settings());
     stage.attach(selected("c1", "10.244.1.7"));

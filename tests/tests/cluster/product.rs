@@ -1,0 +1,162 @@
+//! The product on a cluster, installed from its manifests as a person would.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use sortie_testkit::kube::{Cluster, Kubectl, Setup};
+use sortie_testkit::lab::{SERVER4, SERVER6};
+use sortie_testkit::{image, poll, programs, until};
+
+/// How long it may take on a busy machine until something is as it must be.
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+/// Name of the image in the manifests.
+const IMAGE: &str = concat!("sortie.dev/sortie:", env!("CARGO_PKG_VERSION"));
+/// Namespace of the manifests.
+pub(crate) const SYSTEM: &str = "sortie-system";
+/// How often a pod sends, in milliseconds.
+const PACE: u32 = 100;
+
+/// A cluster and what a person does with it.
+pub(crate) struct Product {
+    pub(crate) cluster: Cluster,
+    pub(crate) kubectl: Kubectl,
+}
+
+/// One pod of a Deployment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Pod {
+    pub(crate) name: String,
+    /// Number of its node.
+    pub(crate) node: usize,
+}
+
+impl Product {
+    /// Three nodes that have the image.
+    pub(crate) fn new() -> Result<Self> {
+        let mut cluster = Cluster::start(&Setup::new(Path::new(env!("CARGO_BIN_EXE_probe"))))?;
+        let root = cluster.site.net().scratch().folder("product")?;
+        fill(&root)?;
+        cluster.load(&root, (IMAGE, &["/sortie-helper", "--help"]))?;
+        let kubectl = cluster.kubectl()?;
+        Ok(Self { cluster, kubectl })
+    }
+
+    /// As `install/README.md` says.
+    pub(crate) fn install(&self) -> Result<()> {
+        let key = self.cluster.site.net().scratch().path().join("key");
+        let mut random = [0; 32];
+        std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut random).context("no random key")?;
+        std::fs::write(&key, random).context("cannot write the key")?;
+        let key = format!("--from-file={}", key.display());
+        self.kubectl.run(&["create", "namespace", SYSTEM])?;
+        self.kubectl.run(&["-n", SYSTEM, "create", "secret", "generic", "sortie-peer-key", &key])?;
+        self.kubectl.run(&["apply", "-k", &folder("install")])?;
+        self.cluster.rolled_out(&["daemonset/sortie", "-n", SYSTEM])
+    }
+
+    /// As `install/README.md` says.
+    pub(crate) fn uninstall(&self) -> Result<()> {
+        self.kubectl.run(&["-n", SYSTEM, "delete", "daemonset", "sortie"])?;
+        self.kubectl.run(&["apply", "-k", &folder("install/uninstall")])?;
+        self.cluster.rolled_out(&["daemonset/sortie-uninstall", "-n", SYSTEM])?;
+        self.kubectl.run(&["delete", "-k", &folder("install/uninstall")])?;
+        self.kubectl.run(&["delete", "-k", &folder("install/"), "--ignore-not-found"]).map(drop)
+    }
+
+    /// What the helper of a node says of itself.
+    pub(crate) fn status(&self, node: usize) -> Result<Value> {
+        let words = ["-n", SYSTEM, "get", "pods", "-l", "app.kubernetes.io/name=sortie", "-o", "name"];
+        let on = format!("--field-selector=spec.nodeName=n{node},status.phase=Running");
+        let pod = self.kubectl.run(&[&words[..], &[&on]].concat())?;
+        let pod = pod.lines().next().with_context(|| format!("no pod of ours on n{node}"))?;
+        let ask = ["-n", SYSTEM, "exec", pod, "-c", "helper", "--", "/sortie-helper", "status", "-o", "json"];
+        serde_json::from_str(&self.kubectl.run(&ask)?).context("status is no JSON")
+    }
+
+    /// The number of the node that owns the addresses of the only Service, by what one of `nodes` says.
+    pub(crate) fn owner(&self, nodes: &[usize]) -> Result<usize> {
+        let said = || {
+            let owner = nodes.iter().filter_map(|node| self.status(*node).ok());
+            owner.filter_map(|status| status["addresses"][0]["owner"].as_str()?.strip_prefix('n')?.parse().ok()).next()
+        };
+        poll(LIMIT, "an owner", said).with_context(|| self.account())
+    }
+
+    /// A Deployment whose pods send to the server from their first moment on; `more` belongs to their metadata.
+    pub(crate) fn deploy(&self, (app, count): (&str, usize), more: &str) -> Result<()> {
+        self.kubectl.apply(&format!(
+            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: {app}}}\nspec:\n  replicas: {count}\n  \
+             selector: {{matchLabels: {{app: {app}}}}}\n  template:\n    metadata: {{labels: {{app: {app}}}{more}}}\n    \
+             spec:\n      terminationGracePeriodSeconds: 0\n      topologySpreadConstraints:\n      - {{maxSkew: 1, \
+             topologyKey: kubernetes.io/hostname, whenUnsatisfiable: ScheduleAnyway, labelSelector: {{matchLabels: \
+             {{app: {app}}}}}}}\n      containers:\n      - name: {app}\n        image: docker.io/sortie/probe:1\n        \
+             imagePullPolicy: IfNotPresent\n        command: [/probe, send, $(POD), '{PACE}', '{SERVER4}:7000', \
+             '[{SERVER6}]:7000']\n        env: [{{name: POD, valueFrom: {{fieldRef: {{fieldPath: metadata.name}}}}}}]\n"
+        ))?;
+        self.cluster.rolled_out(&[&format!("deployment/{app}")]).with_context(|| self.account())
+    }
+
+    /// The pods of a Deployment that run.
+    pub(crate) fn pods(&self, app: &str) -> Result<Vec<Pod>> {
+        let selector = format!("app={app}");
+        let list = self.kubectl.get(&["pods", "-l", &selector, "--field-selector=status.phase=Running"])?;
+        let pod = |pod: &Value| {
+            let name = pod["metadata"]["name"].as_str()?.to_owned();
+            Some(Pod { name, node: pod["spec"]["nodeName"].as_str()?.strip_prefix('n')?.parse().ok()? })
+        };
+        let well = |pod: &&Value| pod["metadata"]["deletionTimestamp"].is_null();
+        Ok(list["items"].as_array().context("no list")?.iter().filter(well).filter_map(pod).collect())
+    }
+
+    /// What the server says to one more datagram of a pod, of version 4 or 6 by `family` 0 or 1.
+    pub(crate) fn ask(&self, pod: &Pod, family: usize) -> Result<String> {
+        let to = [format!("{SERVER4}:7001"), format!("[{SERVER6}]:7001")];
+        let to = to.get(family).context("no such family")?;
+        self.kubectl.run(&["exec", &pod.name, "--", "/probe", "ask", "0", to])
+    }
+
+    /// A file or folder on a node.
+    pub(crate) fn disk(&self, node: usize, path: &str) -> Result<PathBuf> {
+        Ok(self.cluster.node(node)?.disk().join(path))
+    }
+
+    /// Waits until something holds.
+    pub(crate) fn until(&self, what: &str, holds: impl FnMut() -> bool) -> Result<()> {
+        until(LIMIT, what, holds).with_context(|| self.account())
+    }
+
+    /// What a person would look at after a failure.
+    pub(crate) fn account(&self) -> String {
+        let mut text = self.cluster.account();
+        for node in 1..=3 {
+            let status = self.status(node).map_or_else(|error| format!("{error:#}"), |status| format!("{status:#}"));
+            text += &format!("--- status of n{node}\n{status}\n");
+        }
+        let words =
+            ["-n", SYSTEM, "logs", "-l", "app.kubernetes.io/name=sortie", "-c", "helper", "--prefix", "--tail=60"];
+        text + &self.kubectl.run(&words).unwrap_or_else(|error| format!("{error:#}"))
+    }
+}
+
+/// A folder of the repository.
+fn folder(name: &str) -> String {
+    programs::workspace().join(name).display().to_string()
+}
+
+/// The tree of the image that `cargo xtask image` makes, out of the programs under test.
+fn fill(root: &Path) -> Result<()> {
+    let nft = ["/usr/sbin/nft", "/sbin/nft"].map(Path::new).into_iter().find(|path| path.is_file());
+    image::add(root, nft.context("nft is not there; `cargo xtask setup`")?)?;
+    std::fs::create_dir_all(root.join("usr/sbin")).context("cannot create a folder")?;
+    std::fs::rename(root.join("nft"), root.join("usr/sbin/nft")).context("cannot move nft")?;
+    for name in ["sortie-helper", "sortie"] {
+        image::add(root, &programs::ours(name)?)?;
+        // Names for a debugger are most of it, and every node takes them in.
+        let stripped = Command::new("strip").arg("--strip-debug").arg(root.join(name)).status();
+        ensure!(stripped.context("cannot start strip")?.success(), "{name} cannot be stripped");
+    }
+    Ok(())
+}

@@ -256,6 +256,19 @@ pub(crate) fn write_json<T: Serialize>(path: &Path, document: &T) -> Result<(), 
     replace(path, &text)
 }
 
+/// Replaces a document that says nothing after the boot. Another helper finds it, and nobody waits for a disk: the
+/// thread that renews permissions must not.
+pub(crate) fn write_for_this_boot<T: Serialize>(path: &Path, document: &T) -> Result<(), StoreError> {
+    let text = serde_json::to_vec(document).map_err(|e| failed("encode", path)(e.into()))?;
+    let parent = path.parent().unwrap_or_else(|| Path::new("."));
+    let write = || -> io::Result<()> {
+        let mut file = tempfile::Builder::new().prefix(NEW).tempfile_in(parent)?;
+        file.write_all(&text)?;
+        Ok(file.persist(path).map(drop)?)
+    };
+    write().map_err(failed("write", path))
+}
+
 /// Temporary file, fsync, rename, fsync of the directory.
 fn replace(path: &Path, content: &[u8]) -> Result<(), StoreError> {
     let parent = path.parent().unwrap_or_else(|| Path::new("."));

@@ -119,5 +119,5 @@ fn service(identity: &Identity) -> Option<ObjectName> {
 }
 
 fn save(file: &Path, saved: &Saved) -> anyhow::Result<()> {
-    Ok(store::write_json(file, saved)?)
+    Ok(store::write_for_this_boot(file, saved)?)
 }

@@ -201,14 +201,29 @@ impl Skeleton {
         let mask = self.numbers.ct_mark;
         let moved = |path: &PathKey| {
             let way = |s: &Self| {
-                let lanes = &s.exits.get(path.route()?)?.lanes;
-                let main = Family::ALL.map(|family| lanes.get(&family) == Some(&Lane::Main));
-                Some((s.remote.contains_key(path), main))
+                let lanes = |route: &str| {
+                    let lanes = &s.exits.get(route)?.lanes;
+                    Some(Family::ALL.map(|family| lanes.get(&family) == Some(&Lane::Main)))
+                };
+                let main = match path.route() {
+                    Some(route) => Some(lanes(route)?),
+                    None => None,
+                };
+                Some((s.is_elsewhere(path), main))
             };
             matches!((way(self), way(before)), (Some(now), Some(then)) if now != then)
         };
         let paths = self.allocation.paths.iter().filter(|(path, _)| moved(path));
         paths.map(|(_, n)| ConntrackFilter::Mark { value: mask.place(u32::from(*n)), mask: mask.0 }).collect()
+    }
+
+    /// Whether a path's source is rewritten on another node, if anywhere: between two owners of its address nobody is known,
+    /// and its flows are the same afterwards.
+    fn is_elsewhere(&self, path: &PathKey) -> bool {
+        match path {
+            PathKey::Address { service, .. } => !self.owned.contains(service),
+            PathKey::Route { .. } | PathKey::Closed => self.remote.contains_key(path),
+        }
     }
 
     /// What other nodes may send here.

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use sortie_core::model::{DeviceName, ObjectName};
@@ -19,7 +20,7 @@ use sortie_core::ownership::{Config, Identity, Presence};
 use sortie_core::selection::PathKey;
 use sortie_core::steering::Offer;
 use sortie_kernel::Own;
-use sortie_peer::Key;
+use sortie_peer::{Key, Refusals};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::replication::Streams;
@@ -86,6 +87,7 @@ enum Command {
     Plan(Plan),
     Programmed(BTreeMap<ObjectName, u64>, Dealings),
     Alive,
+    Refused(oneshot::Sender<Refusals>),
     Leave,
 }
 
@@ -126,6 +128,14 @@ impl Ownership {
     /// The daemon, which programs and answers, is at work; without this for some seconds nothing is owned.
     pub(crate) fn is_alive(&self) {
         self.send(Command::Alive);
+    }
+
+    /// Messages that were refused since the start, by reason; none known when the thread is busy for longer than `limit`.
+    pub(crate) async fn refused(&self, limit: Duration) -> BTreeMap<String, u64> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Refused(reply));
+        let refusals = tokio::time::timeout(limit, answer).await.ok().and_then(Result::ok).unwrap_or_default();
+        refusals.into_iter().map(|(refusal, count)| (refusal.to_string(), count)).collect()
     }
 
     /// Hands everything over and claims nothing more; the end shows in the holdings.

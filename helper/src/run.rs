@@ -38,6 +38,8 @@ const HANDOVER: Duration = Duration::from_millis(1500);
 const FIRST_DECISION: Duration = Duration::from_secs(2);
 /// Time between two signs of life to the thread that decides about ownership.
 const PULSE: Duration = Duration::from_secs(1);
+/// How long the count of refused messages is waited for.
+const REFUSED: Duration = Duration::from_millis(100);
 /// Scheduling priority (`nice(2)`): on a busy node the permission to send must be renewed in time.
 const NICE: i32 = -10;
 /// Requests that may wait.
@@ -256,10 +258,13 @@ impl Daemon {
 
     async fn answer(&mut self, (request, back): Ask) {
         let changes = matches!(request, Request::Attach(_) | Request::Detach(_) | Request::Gc { .. });
-        let reply = match self.look_up(&request).await {
+        let mut reply = match self.look_up(&request).await {
             Ok(()) => self.node.handle(request).await,
             Err(failure) => Reply::Failed(failure),
         };
+        if let (Reply::Status(report), Some(ownership)) = (&mut reply, &self.ownership) {
+            report.refused = ownership.refused(REFUSED).await;
+        }
         if back.send(reply).is_err() {
             log::debug!("nobody waits for the answer any more");
         }

@@ -53,6 +53,7 @@ fn text(report: &StatusReport) -> String {
         ));
     }
     report.dropped.iter().for_each(|(name, count)| line(format_args!("{name}: {count}")));
+    report.refused.iter().for_each(|(reason, count)| line(format_args!("peer messages refused, {reason}: {count}")));
     report.conditions.iter().for_each(|condition| line(format_args!("{condition}")));
     out
 }

@@ -1,6 +1,11 @@
 //! Several nodes could own an address, and one does.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails where its assumption does")]
 
+#[path = "ownership/attacks.rs"]
+mod attacks;
+#[path = "ownership/rows.rs"]
+mod rows;
+
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 

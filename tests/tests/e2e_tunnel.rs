@@ -1,56 +1,28 @@
 //! Pods leave by another node: with an address that is owned there, or by a route that is open there.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails where its assumption does")]
 
+#[path = "tunnel/calls.rs"]
+mod calls;
+#[path = "tunnel/inbound.rs"]
+mod inbound;
+#[path = "tunnel/outside.rs"]
+mod outside;
+#[path = "tunnel/overlay.rs"]
+mod overlay;
+#[path = "tunnel/sizes.rs"]
+mod sizes;
+#[path = "tunnel/stage.rs"]
+mod stage;
+
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
-use sortie_testkit::cluster::{Cluster, ClusterNode, SERVER, SERVER6, manifests};
-use sortie_testkit::{Capture, Captured, Flow, Seen, Stream, kernel, until};
+use sortie_testkit::cluster::{ClusterNode, SERVER, manifests};
+use sortie_testkit::{Flow, Seen, Stream, kernel, until};
 
-const VIPS: [&str; 2] = ["172.16.1.200", "fd00:16::200"];
-const PACE: Duration = Duration::from_millis(5);
-/// Longest time for a busy machine to agree.
-const AGREE: Duration = Duration::from_secs(10);
-/// All pods take part.
-const COUNT: usize = 3;
-
-fn vips() -> [IpAddr; 2] {
-    VIPS.map(|vip| vip.parse().unwrap())
-}
-
-fn flows() -> Vec<Flow> {
-    let ends = [SERVER.into(), SERVER6.into()];
-    ends.into_iter().flat_map(|end| [Flow::udp(5060, end), Flow::tcp(5060, end), Flow::sctp(2905, end)]).collect()
-}
-
-/// Running helpers on all nodes, and a capture at the switch between them.
-fn running(manifest: &str) -> Result<(Cluster, Capture)> {
-    let mut cluster = Cluster::new(COUNT)?;
-    cluster.manifest("all.yaml", manifest)?;
-    for number in 1..=COUNT {
-        cluster.start(number)?;
-    }
-    let capture = Capture::start(&cluster.switch)?;
-    Ok((cluster, capture))
-}
-
-fn streams(cluster: &Cluster) -> Result<Vec<Stream>> {
-    cluster.nodes.iter().map(|node| Stream::start(&node.pod, &flows(), PACE)).collect()
-}
-
-/// Ports of the switch by which packets left the nodes for the server, and their sources.
-fn left(capture: &Capture) -> Result<BTreeSet<(String, IpAddr)>> {
-    let servers = [IpAddr::from(SERVER.0), IpAddr::from(SERVER6.0)];
-    let outward = |c: &Captured| c.is_incoming && servers.contains(&c.packet.destination) && c.device.starts_with('n');
-    Ok(capture.packets()?.into_iter().filter(outward).map(|c| (c.device, c.packet.source)).collect())
-}
-
-fn everybody(cluster: &Cluster) -> Vec<usize> {
-    cluster.nodes.iter().map(|node| node.number).collect()
-}
+use stage::{AGREE, COUNT, PACE, everybody, flows, left, running, streams, vips};
 
 #[test]
 fn pods_of_all_nodes_leave_with_the_address_by_its_owner_in_both_families_and_all_protocols() -> Result<()> {

@@ -40,6 +40,8 @@ const PACKAGES: &[(&str, Sign)] = &[
     ("mount", Sign::Program("mount")),
     ("procps", Sign::Program("sysctl")),
     ("tcpdump", Sign::Program("tcpdump")),
+    // calls in the tests
+    ("sip-tester", Sign::Program("sipp")),
 ];
 
 /// Target of the plugin in a release.

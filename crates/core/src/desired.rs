@@ -202,8 +202,14 @@ impl Skeleton {
         let mask = self.numbers.ct_mark;
         let moved = |path: &PathKey| {
             let way = |s: &Self| {
-                let lanes = &s.exits.get(path.route()?)?.lanes;
-                let main = Family::ALL.map(|family| lanes.get(&family) == Some(&Lane::Main));
+                let lanes = |route: &str| {
+                    let lanes = &s.exits.get(route)?.lanes;
+                    Some(Family::ALL.map(|family| lanes.get(&family) == Some(&Lane::Main)))
+                };
+                let main = match path.route() {
+                    Some(route) => Some(lanes(route)?),
+                    None => None,
+                };
                 Some((s.leaves_here(path), main))
             };
             matches!((way(self), way(before)), (Some(now), Some(then)) if now != then)

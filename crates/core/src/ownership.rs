@@ -51,6 +51,8 @@ pub const PAUSE: u64 = 400;
 pub const HANDOVER: u64 = 500;
 /// Milliseconds a probe of the wire may take; an older result says nothing.
 pub const PROBE: u64 = 200;
+/// Milliseconds after a probe that somebody answered, at once, before the next one.
+pub const ANSWERED: u64 = 25;
 
 /// A moment of this node's monotone clock, in milliseconds since any start that outlives the helper
 /// (`CLOCK_BOOTTIME`).

@@ -137,6 +137,8 @@ pub struct StatusReport {
     pub conditions: Vec<String>,
     /// Guard counters: packets dropped, by counter name.
     pub dropped: std::collections::BTreeMap<String, u64>,
+    /// Messages of other helpers that were refused, by reason.
+    pub refused: std::collections::BTreeMap<String, u64>,
     /// Reconciles that changed something since start.
     pub repairs: u64,
 }

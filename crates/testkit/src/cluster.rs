@@ -7,8 +7,10 @@
 //! ```
 //!
 //! The same in IPv6: fd00:10::n, fd00:16::1n, 2001:db8:c0::10. Each node has a pod, 10.244.n.2 and fd00:244:n::2, older
-//! than the helper; pods reach each other by routes between the nodes. Both networks are bridges of one namespace, the
-//! switch, whose ports `n1l`, `n1o`, ... tell which node sent a packet. Leaves out: CNI.
+//! than the helper; pods reach each other as [`PodNetwork`] says. Both networks are bridges of one namespace, the switch,
+//! whose ports `n1l`, `n1o`, ... tell which node sent a packet. Leaves out: CNI.
+
+mod wiring;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
@@ -25,8 +27,9 @@ use crate::echo::{Door, Echo};
 use crate::net::{Namespace, Net};
 use crate::process::Process;
 use crate::programs;
-use crate::switch;
 use crate::wait::poll;
+
+pub use wiring::PodNetwork;
 
 /// Where the server listens.
 pub const SERVER: (Ipv4Addr, u16) = (Ipv4Addr::new(192, 0, 2, 10), 7000);
@@ -70,23 +73,18 @@ impl Cluster {
     /// # Errors
     /// When the kernel refuses something.
     pub fn new(count: usize) -> Result<Self> {
+        Self::over(PodNetwork::Routed, count)
+    }
+
+    /// As [`Cluster::new`], with another network of pods.
+    ///
+    /// # Errors
+    /// As [`Cluster::new`].
+    pub fn over(pods: PodNetwork, count: usize) -> Result<Self> {
         let net = Net::new()?;
-        let (switch, router, server) = (switch::new(&net)?, net.namespace("b")?, net.namespace("server")?);
-        switch::plug(&switch, ("bo", "out"), (&router, "node"))?;
-        router.wire("server", (&server, "b"))?;
-        for namespace in [&router, &server] {
-            namespace.sysctl("net/ipv4/ip_forward", "1")?;
-            namespace.sysctl("net/ipv6/conf/all/forwarding", "1")?;
-        }
-        router.ip(
-            "addr add 172.16.1.1/24 dev node\naddr add 10.9.0.1/24 dev server\nroute add 192.0.2.0/24 via 10.9.0.2\n\
-             -6 addr add fd00:16::1/64 dev node nodad\n-6 addr add fd00:9::1/64 dev server nodad\n\
-             -6 route add 2001:db8:c0::/64 via fd00:9::2",
-        )?;
-        server.ip("addr add 10.9.0.2/24 dev b\naddr add 192.0.2.10/32 dev lo\nlink set dev lo up\n\
-             route add default via 10.9.0.1\n-6 addr add fd00:9::2/64 dev b nodad\n\
-             -6 addr add 2001:db8:c0::10/128 dev lo nodad\n-6 route add default via fd00:9::1")?;
-        let nodes = (1..=count).map(|number| node(&net, &switch, (number, count))).collect::<Result<Vec<_>>>()?;
+        let (switch, router, server) = wiring::far(&net)?;
+        let nodes = (1..=count).map(|number| wiring::node(&net, &switch, number)).collect::<Result<Vec<_>>>()?;
+        pods.lay(&nodes)?;
         let door = |at| Door { label: "b".to_owned(), device: None, at };
         let echo = Echo::start(&server, &[door(SERVER.into()), door(SERVER6.into())])?;
         let cluster = Self { nodes, switch, router, server, _echo: echo, net };
@@ -216,7 +214,7 @@ impl ClusterNode {
     /// Its address on the outer network.
     #[must_use]
     pub fn outer(&self) -> IpAddr {
-        Ipv4Addr::new(172, 16, 1, last(10 + self.number)).into()
+        Ipv4Addr::new(172, 16, 1, u8::try_from(10 + self.number).unwrap_or(u8::MAX)).into()
     }
 }
 
@@ -240,38 +238,6 @@ pub fn overlaps(captured: &[Captured], address: IpAddr) -> usize {
         }
     }
     count
-}
-
-fn last(number: usize) -> u8 {
-    u8::try_from(number).unwrap_or(u8::MAX)
-}
-
-fn node(net: &Net, switch: &Namespace, (number, count): (usize, usize)) -> Result<ClusterNode> {
-    let (namespace, pod) = (net.namespace(&format!("n{number}"))?, net.namespace(&format!("p{number}"))?);
-    for (device, bridge) in [("eth0", "lan"), ("eth1", "out")] {
-        let port = format!("n{number}{}", &bridge[..1]);
-        switch::plug(switch, (&port, bridge), (&namespace, device))?;
-    }
-    for key in ["ipv4/ip_forward", "ipv4/conf/all/rp_filter", "ipv4/conf/default/rp_filter", "ipv6/conf/all/forwarding"]
-    {
-        namespace.sysctl(&format!("net/{key}"), "1")?;
-    }
-    namespace.wire("pod", (&pod, "eth0"))?;
-    namespace.ip(&format!(
-        "addr add 10.10.0.{number}/24 dev eth0\naddr add 172.16.1.1{number}/24 dev eth1\nlink set dev lo up\n\
-         addr add 10.244.{number}.1/24 dev pod\n-6 addr add fd00:10::{number}/64 dev eth0 nodad\n\
-         -6 addr add fd00:16::1{number}/64 dev eth1 nodad\n-6 addr add fd00:244:{number}::1/64 dev pod nodad"
-    ))?;
-    for other in (1..=count).filter(|other| *other != number) {
-        namespace.ip(&format!(
-            "route add 10.244.{other}.0/24 via 10.10.0.{other}\n-6 route add fd00:244:{other}::/64 via fd00:10::{other}"
-        ))?;
-    }
-    pod.ip(&format!(
-        "addr add 10.244.{number}.2/24 dev eth0\nroute add default via 10.244.{number}.1\n\
-         -6 addr add fd00:244:{number}::2/64 dev eth0 nodad\n-6 route add default via fd00:244:{number}::1"
-    ))?;
-    Ok(ClusterNode { number, namespace, pod, helper: None })
 }
 
 /// Manifests of the nodes and their pods, the route `b`, a pool on the outer network and the Service `sip`.

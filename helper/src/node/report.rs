@@ -1,6 +1,6 @@
 //! What `status` tells.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sortie_core::desired::{Exit, HopState, Lane, PerPodRules};
 use sortie_core::model::{Attachment, NextHop, Rejection};
@@ -27,6 +27,8 @@ impl<P: Platform> Node<P> {
             addresses: self.addresses(),
             conditions: shortened(self.conditions()),
             dropped,
+            // The thread of ownership knows.
+            refused: BTreeMap::new(),
             repairs: self.repairs,
         }
     }

@@ -153,6 +153,10 @@ impl Driver {
             Command::Alive => Ok(()),
             Command::Plan(plan) => self.configure(plan).await,
             Command::Programmed(claims, dealings) => self.programmed(claims, dealings).await,
+            Command::Refused(reply) => {
+                let _ = reply.send(self.peers.refusals().await?);
+                Ok(())
+            }
             Command::Leave => {
                 self.is_leaving = true;
                 self.input(Input::Leave).await

@@ -90,9 +90,11 @@ impl Skeleton {
         flows.filter_map(rule).collect()
     }
 
-    /// First packets of flows to the pod that come in by a device of the route.
+    /// First packets of flows to the pod that come in by a device of the route; not while the path leaves by another node,
+    /// where nobody knows the question that is answered.
     fn inbound(&self, family: Family, assignment: &Assignment) -> Vec<String> {
-        let flows = assignment.flows.iter().filter(|f| meets(&f.matcher, family));
+        let is_here = |flow: &&Flow| !self.remote.contains_key(&flow.path);
+        let flows = assignment.flows.iter().filter(|f| meets(&f.matcher, family)).filter(is_here);
         let rule = |flow: &Flow| {
             let devices = device_list(self.exits.get(flow.path.route()?)?)?;
             let tests = tests(&flow.matcher, family, Seen::FromFarEnd);

@@ -85,7 +85,7 @@ impl Unit {
         let probe = self.watch.probe.map(|started| started.plus(PROBE + 1));
         let hop = self.hop_probed.filter(|_| self.order.len() == 2).map(|at| at.plus(RENEW));
         let promises = self.promises.keys().filter_map(|node| scene.promise_to(*node));
-        let single = [binding, late, turn, ends, lease, probe, hop, Some(self.retry)];
+        let single = [binding, late, turn, ends, lease, probe, hop, Some(self.watch.next), Some(self.retry)];
         single.into_iter().flatten().chain(promises).collect()
     }
 }

@@ -5,13 +5,15 @@
 use super::interest::Interest;
 use super::peer::Scene;
 use super::unit::Unit;
-use super::{Action, LEASE, MARGIN, Millis, PAUSE, PROBE, Presence, RENEW, Sighting, Stage};
+use super::{ANSWERED, Action, LEASE, MARGIN, Millis, PAUSE, PROBE, Presence, RENEW, Sighting, Stage};
 
 /// What is known of the wire.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Watch {
     /// Start of the probe under way.
     pub(super) probe: Option<Millis>,
+    /// Before this moment there is no other probe: who answers answers at once, and would be asked again at once.
+    pub(super) next: Millis,
     /// Since when nobody answered.
     silent: Option<Millis>,
     /// When a stranger answered last.
@@ -31,6 +33,7 @@ impl Unit {
             return None;
         }
         self.watch.silent = None;
+        self.watch.next = scene.now.plus(ANSWERED);
         if sighting == Sighting::Stranger { self.meet_stranger(scene) } else { None }
     }
 
@@ -63,6 +66,9 @@ impl Unit {
             return;
         }
         if self.watch.probe.is_some_and(|started| scene.now.since(started) <= PROBE) {
+            return;
+        }
+        if self.watch.probe.is_none() && scene.now < self.watch.next {
             return;
         }
         if self.watch.probe.is_some() {

@@ -71,6 +71,17 @@ fn the_order_is_the_same_in_every_version() {
     assert_eq!(order(&identity(), &nodes(4)), [3, 1, 2, 4].map(NodeNumber));
 }
 
+#[test]
+fn an_owner_that_answers_on_the_wire_is_not_asked_again_at_once() {
+    let (mut machine, started) = alone();
+    let seen = Input::Wire { identity: identity(), started, sighting: Sighting::Owner(NodeNumber(2)) };
+    let probes = |actions: &[Action]| actions.iter().any(|action| matches!(action, Action::ProbeOnWire { .. }));
+    assert!(!probes(&machine.handle(started, seen)), "asked again at once");
+    let due = machine.next_wakeup(started).unwrap();
+    assert!(due > started && due <= Millis(started.0 + 25), "{due:?}");
+    assert!(probes(&machine.handle(due, Input::Tick)), "not asked again");
+}
+
 /// A machine that is the only candidate, and the start of its first probe.
 fn alone() -> (Machine, Millis) {
     let mut machine = Machine::new(NodeNumber(1), 1, Millis(0));

@@ -81,8 +81,8 @@ const MESSAGE_MAX: usize = 1024;
 mod tests {
     use super::*;
 
-    fn judged(holds: bool) -> Judged {
-        let reason = if holds { Reason::Accepted } else { Reason::RouteNotFound };
+    fn judged(reason: Reason) -> Judged {
+        let holds = reason == Reason::Accepted;
         Judged::only(Verdict { holds, reason, message: format!("{reason:?}") })
     }
 
@@ -91,27 +91,28 @@ mod tests {
         let before = json!({"conditions": [
             {"type": "Accepted", "status": "True", "reason": "Accepted", "message": "x", "lastTransitionTime": "2020-01-01T00:00:00Z"},
         ]});
-        let same = policy(&judged(true), &before);
+        let same = policy(&judged(Reason::Accepted), &before);
         assert_eq!(same["conditions"][0]["lastTransitionTime"], "2020-01-01T00:00:00Z");
         assert_eq!(same["conditions"][0]["message"], "Accepted");
-        let other = policy(&judged(false), &before);
+        let other = policy(&judged(Reason::RouteNotFound), &before);
         assert_ne!(other["conditions"][0]["lastTransitionTime"], "2020-01-01T00:00:00Z");
     }
 
     #[test]
     fn what_a_status_says_already_is_not_written_again() {
-        let wanted = pool(&Judged { counts: (1, 2), ..judged(true) }, &Value::Null);
+        let wanted = pool(&Judged { counts: (1, 2), ..judged(Reason::Accepted) }, &Value::Null);
         assert!(!says(&Value::Null, &wanted));
         let mut now = wanted.clone();
         now["nodes"] = json!([{"name": "n1"}]);
-        assert!(says(&now, &wanted) && says(&now, &pool(&Judged { counts: (1, 2), ..judged(true) }, &now)));
-        assert!(!says(&now, &pool(&Judged { counts: (2, 1), ..judged(true) }, &now)));
+        assert!(says(&now, &wanted) && says(&now, &pool(&Judged { counts: (1, 2), ..judged(Reason::Accepted) }, &now)));
+        assert!(!says(&now, &pool(&Judged { counts: (2, 1), ..judged(Reason::Accepted) }, &now)));
     }
 
     #[test]
     fn nodes_that_speak_up_are_no_exits() {
         let exits = ["a".to_owned(), "b".to_owned()].into();
-        let route = route(&Judged { exits, ..judged(true) }, &json!({"nodes": [{"name": "a"}]}), Some(&Ok(7)));
+        let route =
+            route(&Judged { exits, ..judged(Reason::Accepted) }, &json!({"nodes": [{"name": "a"}]}), Some(&Ok(7)));
         assert_eq!((&route["exitNodes"], &route["tableId"]), (&json!(1), &json!(7)));
     }
 }

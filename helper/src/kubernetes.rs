@@ -6,9 +6,11 @@
 
 mod connect;
 pub(crate) mod crds;
+mod entries;
 mod kinds;
 mod leader;
 mod numbers;
+mod statuses;
 mod types;
 mod watch;
 mod write;
@@ -17,7 +19,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
-use sortie_core::address::Given;
 use sortie_core::manifest::Document;
 use sortie_core::model::{Kind, Object, ObjectKey, ObjectName, PodReference, Reason, Rejection};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
@@ -26,6 +27,7 @@ use tokio::time::{sleep_until, timeout};
 
 use crate::burst::Burst;
 use crate::catalogue::Holding;
+use crate::due::Due;
 use crate::source::Lookup;
 
 /// How long a pod that is about to start is asked for.
@@ -63,8 +65,8 @@ struct Question {
 pub(crate) struct Api {
     notices: UnboundedReceiver<Notice>,
     questions: UnboundedSender<Question>,
-    /// Addresses that Services should have.
-    due: tokio::sync::watch::Sender<Given>,
+    /// What the API should say.
+    due: tokio::sync::watch::Sender<Due>,
     shelf: BTreeMap<ObjectKey, Document>,
     listed: BTreeSet<Kind>,
     /// By the name of the Node.
@@ -76,7 +78,7 @@ pub(crate) struct Api {
 impl Api {
     /// Watches from now on, in a thread that ends with this value.
     pub(crate) async fn watch(node: &str, kubeconfig: Option<&Path>) -> anyhow::Result<Self> {
-        let (due, proposed) = tokio::sync::watch::channel(Given::new());
+        let (due, proposed) = tokio::sync::watch::channel(Due::default());
         let (notices, questions) = watch::start(node, kubeconfig, proposed).await?;
         Ok(Self {
             notices,
@@ -116,10 +118,9 @@ impl Api {
         Holding { objects: self.is_complete().then_some(&self.shelf), troubles: self.troubles() }
     }
 
-    /// Addresses that Services should have by what is known now; the leader writes them. What is not all known
-    /// proposes nothing.
-    pub(crate) fn propose(&self, due: &Given) {
-        let due = if self.is_complete() { due.clone() } else { Given::new() };
+    /// What the API should say by what is known now. What is not all known proposes nothing.
+    pub(crate) fn propose(&self, due: impl FnOnce() -> Due) {
+        let due = if self.is_complete() { due() } else { Due::default() };
         self.due.send_if_modified(|known| {
             let changed = *known != due;
             *known = due;

@@ -7,6 +7,7 @@
 mod burst;
 mod catalogue;
 mod cli;
+mod due;
 mod folder;
 mod health;
 mod install;

@@ -6,6 +6,7 @@
 mod addresses;
 mod attach;
 mod check;
+mod judged;
 mod keep;
 mod peering;
 mod reconcile;
@@ -117,6 +118,8 @@ pub(crate) struct Node<P> {
     ungiven: Vec<(ObjectKey, Rejection)>,
     /// What the status of Services would say if this node were the leader, where it says otherwise.
     due: Given,
+    /// Tables that hold routes of others, once they were read.
+    foreign_tables: Option<BTreeSet<u32>>,
     /// Services whose addresses this node owns.
     owned: BTreeSet<ObjectName>,
     /// Who owns what several nodes could own.
@@ -181,6 +184,7 @@ impl<P: Platform> Node<P> {
             given,
             ungiven: Vec::new(),
             due: Given::new(),
+            foreign_tables: None,
             owned: BTreeSet::new(),
             holdings: Holdings::default(),
             wanted: BTreeSet::new(),
@@ -247,11 +251,6 @@ impl<P: Platform> Node<P> {
             Ok(()) => Ok(()),
             Err(reason) => Err(reason),
         }
-    }
-
-    /// Addresses to write into the status of Services, by the leader.
-    pub(crate) fn due(&self) -> &Given {
-        &self.due
     }
 
     /// The exits of the last reconcile, for next-hop health.

@@ -40,6 +40,8 @@ const FIRST_DECISION: Duration = Duration::from_secs(2);
 const PULSE: Duration = Duration::from_secs(1);
 /// How long the count of refused messages is waited for.
 const REFUSED: Duration = Duration::from_millis(100);
+/// Longest time at the start until routes without a table have one.
+const FIRST_TABLES: Duration = Duration::from_secs(2);
 /// Scheduling priority (`nice(2)`): on a busy node the permission to send must be renewed in time.
 const NICE: i32 = -10;
 /// Requests that may wait.
@@ -118,6 +120,8 @@ struct Daemon {
     server: Option<Server>,
     clock: Clock,
     began: Instant,
+    /// Until when the socket waits for tables of routes.
+    patience: Instant,
 }
 
 impl Daemon {
@@ -163,6 +167,7 @@ impl Daemon {
             server: None,
             clock: Clock::new(Instant::now()),
             began,
+            patience: Instant::now(),
         })
     }
 
@@ -172,6 +177,7 @@ impl Daemon {
             () = signals.next() => return Ok(()),
             () = self.source.begin(&self.catalogue) => {}
         }
+        self.patience = Instant::now() + FIRST_TABLES;
         self.read_source();
         self.follow_plan().await?;
         let mut pulse = tokio::time::interval(PULSE);
@@ -300,7 +306,7 @@ impl Daemon {
     fn read_source(&mut self) {
         if self.source.read(&mut self.catalogue) {
             self.node.set_world(self.catalogue.world(), self.catalogue.refused(), &self.catalogue.kept());
-            self.source.propose(self.node.due());
+            self.source.propose(|| self.node.due());
             self.clock.within(Duration::ZERO);
         }
     }
@@ -338,7 +344,12 @@ impl Daemon {
             }
             self.follow_plan().await?;
         }
+        self.source.propose(|| self.node.due());
         if outcome.is_ok() && self.server.is_none() {
+            if self.node.awaits_tables() && Instant::now() < self.patience {
+                self.clock.due = self.clock.due.min(self.patience);
+                return Ok(());
+            }
             self.server = Some(Server::open(&self.options.place.socket, self.asks.0.clone())?);
             let (socket, took) = (self.options.place.socket.display(), self.began.elapsed().as_millis());
             log::info!("ready node={} socket={socket} milliseconds={took}", self.options.node);

@@ -4,12 +4,12 @@
 
 use std::time::Duration;
 
-use sortie_core::address::Given;
 use sortie_core::model::PodReference;
 use tokio::time::timeout;
 
 use crate::catalogue::Catalogue;
 use crate::cli::{RunOptions, SourceOptions};
+use crate::due::Due;
 use crate::folder::Manifests;
 use crate::kubernetes::Api;
 use crate::node::Giver;
@@ -83,8 +83,8 @@ impl Source {
         }
     }
 
-    /// Addresses that Services should have, for the leader to write.
-    pub(crate) fn propose(&self, due: &Given) {
+    /// What the Kubernetes API should say.
+    pub(crate) fn propose(&self, due: impl FnOnce() -> Due) {
         if let Self::Kubernetes(api) = self {
             api.propose(due);
         }

@@ -41,6 +41,46 @@ pub fn pool_of(world: &World, address: IpAddr) -> Option<&AddressPool> {
     world.pools.values().find(|pool| holds(pool, address))
 }
 
+/// Addresses of the pool that Services of our class have, and the others. More than the API can count are as many as it
+/// can.
+#[must_use]
+pub fn counts(world: &World, pool: &AddressPool) -> (u64, u64) {
+    let of_services = world.services.values().filter(|service| service.is_ours()).flat_map(|s| &s.addresses);
+    let held = of_services.filter(|address| holds(pool, **address)).collect::<BTreeSet<_>>().len();
+    let held = u128::try_from(held).unwrap_or(u128::MAX);
+    let number = |count: u128| u64::try_from(count).unwrap_or(COUNT_MAX).min(COUNT_MAX);
+    (number(held), number(size(pool).saturating_sub(held)))
+}
+
+/// Most that a field of the API can hold.
+const COUNT_MAX: u64 = i64::MAX.unsigned_abs();
+
+/// Addresses of a pool, whose ranges may overlap.
+fn size(pool: &AddressPool) -> u128 {
+    let mut ranges: Vec<(Family, u128, u128)> =
+        pool.addresses.iter().map(|(first, last)| (Family::of(*first), bits(*first), bits(*last))).collect();
+    ranges.sort_unstable();
+    let (mut size, mut end) = (0_u128, None);
+    for (family, first, last) in ranges {
+        let from = match end {
+            Some((of, end)) if of == family && first <= end => end.saturating_add(1),
+            _ => first,
+        };
+        if from <= last {
+            size = size.saturating_add((last - from).saturating_add(1));
+            end = Some((family, last));
+        }
+    }
+    size
+}
+
+fn bits(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(a) => u32::from(a).into(),
+        IpAddr::V6(a) => a.into(),
+    }
+}
+
 /// Requested addresses in the order of the request, others IPv4 first.
 fn in_order(service: &Service, mine: &mut [IpAddr]) {
     mine.sort_by_key(|a| (service.requested.iter().position(|r| r == a).unwrap_or(usize::MAX), *a));

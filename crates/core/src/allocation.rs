@@ -4,6 +4,10 @@
 //! does not depend on the order of objects. Leaves out: keeping the numbers (the helper writes them to
 //! disk; lost ones are given again in name order).
 
+mod cluster;
+
+pub use cluster::{cluster_tables, in_line};
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
@@ -37,6 +41,17 @@ pub struct Demand<'a> {
     pub numbers: Numbers,
     /// Paths with addresses of Services; every route's own paths are numbered anyway.
     pub addresses: &'a BTreeSet<PathKey>,
+    /// Who gives tables to routes.
+    pub giver: TableGiver,
+}
+
+/// Who gives tables to routes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TableGiver {
+    /// Every node for itself.
+    Here,
+    /// One for the whole cluster, by the status of the routes: a route without one has no exit yet.
+    Cluster,
 }
 
 /// The allocation for this demand, and the objects that get none.
@@ -45,7 +60,11 @@ pub fn allocate(old: &Allocation, demand: &Demand<'_>) -> (Allocation, Vec<(Obje
     let mut refused = Vec::new();
     let ours: BTreeSet<u32> = old.tables.values().copied().collect();
     let taken = demand.facts.foreign_tables.difference(&ours).copied().collect();
-    let tables = tables(old, demand.world, Ranges { numbers: demand.numbers, taken }, &mut refused);
+    let ranges = Ranges { numbers: demand.numbers, taken };
+    let tables = match demand.giver {
+        TableGiver::Here => tables(old, demand.world, ranges, &mut refused),
+        TableGiver::Cluster => cluster::given(demand.world, ranges.taken, &mut refused),
+    };
     let exits = exits(old, &tables, &mut refused);
     let tables: BTreeMap<_, _> = tables.into_iter().filter(|(name, _)| exits.contains_key(name)).collect();
     let paths = paths(old, wanted(exits.keys(), demand.addresses), demand.numbers, &mut refused);

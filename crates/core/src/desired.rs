@@ -20,7 +20,7 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
-pub use exits::{Exit, HopState, Lane};
+pub use exits::{Exit, HopState, Lane, NodeMatch};
 pub use members::Member;
 
 use crate::allocation::Allocation;

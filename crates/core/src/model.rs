@@ -243,6 +243,8 @@ pub struct ServiceOutboundRoute {
     pub mtu: Option<u32>,
     /// Requested table.
     pub table_id: Option<u32>,
+    /// `status.tableId`: the table that one helper gave it for the whole cluster; nothing where tables are given here.
+    pub given_table: Option<u32>,
 }
 
 /// One next hop; at least one of `gateway` and `device` is present.
@@ -546,6 +548,8 @@ pub enum Reason {
     NoExitNode,
     /// In the kernel and verified.
     Programmed,
+    /// Somebody else has to do his part first, and will.
+    Pending,
 }
 
 /// A pod's interface as the runtime announced it at ADD.

@@ -9,7 +9,7 @@ fn api() -> Api {
     Api {
         notices: unbounded_channel().1,
         questions: unbounded_channel().0,
-        due: tokio::sync::watch::channel(Given::new()).0,
+        due: tokio::sync::watch::channel(Due::default()).0,
         shelf: BTreeMap::new(),
         listed: BTreeSet::new(),
         numbers: BTreeMap::new(),

@@ -14,7 +14,6 @@ use futures_util::{Stream, StreamExt as _};
 use kube::api::{DynamicObject, ListParams};
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Config};
-use sortie_core::address::Given;
 use sortie_core::manifest::Document;
 use sortie_core::model::Kind;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -22,7 +21,8 @@ use tokio::sync::watch::Receiver;
 use tokio::time::{sleep, timeout};
 
 use super::kinds::{self, Watched, WhenAbsent};
-use super::{News, Notice, Question, connect, numbers, write};
+use super::{News, Notice, Question, connect, entries, numbers, write};
+use crate::due::Due;
 
 /// First and longest pause between two tries.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
@@ -40,7 +40,7 @@ type Objects = Pin<Box<dyn Stream<Item = Result<Event<DynamicObject>, watcher::E
 type Ends = (UnboundedReceiver<Notice>, UnboundedSender<Question>);
 
 /// Starts to watch for a node. The thread ends with the receiver.
-pub(super) async fn start(node: &str, kubeconfig: Option<&Path>, due: Receiver<Given>) -> anyhow::Result<Ends> {
+pub(super) async fn start(node: &str, kubeconfig: Option<&Path>, due: Receiver<Due>) -> anyhow::Result<Ends> {
     let (notices, heard) = unbounded_channel();
     let (ask, questions) = unbounded_channel();
     let config = connect::config(kubeconfig).await?;
@@ -58,13 +58,14 @@ pub(super) async fn start(node: &str, kubeconfig: Option<&Path>, due: Receiver<G
 async fn watch(
     config: Config,
     node: &str,
-    (notices, mut questions, due): (UnboundedSender<Notice>, UnboundedReceiver<Question>, Receiver<Given>),
+    (notices, mut questions, due): (UnboundedSender<Notice>, UnboundedReceiver<Question>, Receiver<Due>),
 ) -> anyhow::Result<()> {
     let client = connect::client(config)?;
     for watched in kinds::ALL {
         tokio::spawn(Follower::new(&client, watched, node, notices.clone()).run());
     }
     tokio::spawn(numbers::number(client.clone(), node.to_owned(), notices));
+    tokio::spawn(entries::tell(client.clone(), node.to_owned(), due.clone()));
     tokio::spawn(write::lead(client.clone(), node.to_owned(), due));
     while let Some(question) = questions.recv().await {
         tokio::spawn(answer(client.clone(), question));

@@ -1,4 +1,4 @@
-//! What the leader writes: addresses of Services.
+//! What the leader writes: addresses of Services, and the status of our objects.
 //!
 //! Guarantees: only the leader writes; what it writes comes back by the watch, and no node uses it earlier.
 
@@ -8,25 +8,27 @@ use std::time::Duration;
 use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
-use sortie_core::address::Given;
 use sortie_core::model::{Kind, ObjectName};
 use tokio::sync::watch::Receiver;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::kinds;
 use super::leader::{Election, RENEW};
+use super::statuses::Statuses;
+use crate::due::Due;
 
 /// Longest wait for an answer.
 const ANSWER: Duration = Duration::from_secs(5);
 /// Who owns the fields that are written.
-const MANAGER: &str = "sortie-leader";
+pub(super) const MANAGER: &str = "sortie-leader";
 
-/// Runs for the office and, while in it, brings the status of Services to what is due.
-pub(super) async fn lead(client: Client, node: String, mut due: Receiver<Given>) {
-    let mut election = Election::new(client.clone(), node);
+/// Runs for the office and, while in it, brings every status to what is due.
+pub(super) async fn lead(client: Client, node: String, mut due: Receiver<Due>) {
+    let mut desk =
+        Desk { election: Election::new(client.clone(), node), statuses: Statuses::new(client.clone()), client };
     let mut trouble = String::new();
     while due.has_changed().is_ok() {
-        let now = round(&client, &mut election, &mut due).await.err().unwrap_or_default();
+        let now = desk.round(&mut due).await.err().unwrap_or_default();
         if !now.is_empty() {
             if now != trouble {
                 log::warn!("nothing can be written for the cluster error=\"{now}\"");
@@ -37,23 +39,43 @@ pub(super) async fn lead(client: Client, node: String, mut due: Receiver<Given>)
     }
 }
 
-/// Until the next round what becomes due is written at once.
-async fn round(client: &Client, election: &mut Election, due: &mut Receiver<Given>) -> Result<(), String> {
-    let next = Instant::now() + RENEW;
-    answered(election.campaign()).await?;
-    loop {
-        let wanted = due.borrow_and_update().clone();
-        for (service, addresses) in wanted.iter().filter(|_| election.leads()) {
-            answered(write(client, service, addresses)).await?;
+struct Desk {
+    client: Client,
+    election: Election,
+    statuses: Statuses,
+}
+
+impl Desk {
+    /// Until the next round what becomes due is written at once.
+    async fn round(&mut self, due: &mut Receiver<Due>) -> Result<(), String> {
+        let next = Instant::now() + RENEW;
+        answered(self.election.campaign()).await?;
+        loop {
+            let wanted = due.borrow_and_update().clone();
+            if self.election.leads() {
+                let addresses = self.addresses(&wanted).await;
+                addresses.and(self.statuses.bring(&wanted, next).await)?;
+            } else {
+                self.statuses.forget();
+            }
+            match timeout_at(next.min(self.statuses.next(&wanted)), due.changed()).await {
+                Ok(Ok(())) => {}
+                Err(_) if Instant::now() < next => {}
+                Ok(Err(_)) | Err(_) => return Ok(()),
+            }
         }
-        match timeout_at(next, due.changed()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) | Err(_) => return Ok(()),
+    }
+
+    async fn addresses(&self, wanted: &Due) -> Result<(), String> {
+        for (service, addresses) in wanted.addresses.iter().filter(|_| self.election.leads()) {
+            answered(write(&self.client, service, addresses)).await?;
         }
+        Ok(())
     }
 }
 
-async fn answered(request: impl Future<Output = Result<(), kube::Error>>) -> Result<(), String> {
+/// The answer to a request, unless it takes too long.
+pub(super) async fn answered<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, String> {
     match timeout(ANSWER, request).await {
         Ok(outcome) => outcome.map_err(|error| crate::node::chain(&error)),
         Err(_) => Err("no answer".to_owned()),

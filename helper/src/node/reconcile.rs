@@ -1,6 +1,6 @@
 //! From what is wanted to what is there, verified.
 
-use sortie_core::allocation::{Demand, allocate};
+use sortie_core::allocation::{Demand, TableGiver, allocate};
 use sortie_core::apply;
 use sortie_core::desired::{Desired, Inputs, Member, Skeleton, skeleton};
 use sortie_core::model::{Attachment, Pod, PodReference};
@@ -13,7 +13,7 @@ use sortie_kernel::Platform;
 
 use super::attach::rules_in;
 use super::check::sentence;
-use super::{Held, Node, NodeError, Numbering, chain};
+use super::{Giver, Held, Node, NodeError, Numbering, chain};
 
 /// Most differences named in an error.
 const NAMED: usize = 5;
@@ -45,6 +45,7 @@ impl<P: Platform> Node<P> {
         }
         let mut facts = self.platform.facts().await?;
         facts.dead_hops = self.dead_hops.clone();
+        self.foreign_tables = Some(facts.foreign_tables.clone());
         self.adopt();
         if self.skeleton.is_none() {
             self.recover().await?;
@@ -75,7 +76,12 @@ impl<P: Platform> Node<P> {
         let mut addresses = address_paths(&self.world);
         self.wanted = own.filter(|path| !addresses.contains(*path)).cloned().collect();
         addresses.extend(self.wanted.iter().chain(&self.holdings.wanted).cloned());
-        let demand = Demand { world: &self.world, facts, numbers: self.settings.numbers, addresses: &addresses };
+        let giver = match self.settings.giver {
+            Giver::Here => TableGiver::Here,
+            Giver::Leader => TableGiver::Cluster,
+        };
+        let (world, numbers) = (&self.world, self.settings.numbers);
+        let demand = Demand { world, facts, numbers, addresses: &addresses, giver };
         let (allocation, refused) = allocate(&self.allocation, &demand);
         self.unnumbered = refused;
         if allocation != self.allocation || !self.store.knows_paths() {

@@ -85,8 +85,12 @@ fn complains(scene: &ApiScene<'_>, (_, resource, verb): &Permission) -> Result<(
         ("pods", _) if verb == "get" => return refuses_a_pod(scene),
         (_, Some((_, kind))) => format!("kind={kind} error="),
         ("leases", _) if verb == "list" || verb == "watch" => "this node has no number yet".to_owned(),
-        // Something to write: a Service that has no address yet, and nobody in office.
+        // Something to write: a Service that has no address yet, objects without status, and nobody in office.
         _ => {
+            for object in [["egp", "sip"], ["vippool", "public"], ["sor", "b"]] {
+                scene.admin.run(&[["delete", "--ignore-not-found"], object].concat())?;
+            }
+            scene.admin.apply(&manifest::all(&[policy(), manifest::pool(), manifest::route("b")]))?;
             scene.admin.run(&["delete", "--ignore-not-found", "--namespace", SYSTEM, "lease", "sortie-leader"])?;
             scene.admin.run(&["delete", "--ignore-not-found", "service", "web"])?;
             scene.admin.apply(&manifest::service("web", "", "{port: 80}"))?;

@@ -50,7 +50,13 @@ pub(super) fn route(key: &ObjectKey, field: &Field<'_>) -> Read<ServiceOutboundR
         health: health(&spec)?,
         mtu: spec.optional("mtu", |f| f.number(1280..=65535))?,
         table_id: spec.optional("tableId", table)?,
+        given_table: given_table(field),
     })
+}
+
+/// What nobody could have given is nothing.
+fn given_table(field: &Field<'_>) -> Option<u32> {
+    table(&field.get("status")?.get("tableId")?).ok()
 }
 
 /// `spec` of a kind of ours, with no other fields than `known`; `status` is somebody else's.

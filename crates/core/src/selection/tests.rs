@@ -80,6 +80,7 @@ fn route(name: &str) -> ServiceOutboundRoute {
         health: Health { mode: HealthMode::None, interval_milliseconds: 1000, failures: 3, target: None },
         mtu: None,
         table_id: None,
+        given_table: None,
     }
 }
 

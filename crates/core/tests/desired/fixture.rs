@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use sortie_core::allocation::{Allocation, Demand, allocate};
+use sortie_core::allocation::{Allocation, Demand, TableGiver, allocate};
 use sortie_core::desired::{Inputs, Peering, Skeleton, skeleton};
 use sortie_core::ids::Numbers;
 use sortie_core::model::{
@@ -35,6 +35,7 @@ pub(crate) fn signalling() -> ServiceOutboundRoute {
         health: Health { mode: HealthMode::None, interval_milliseconds: 1000, failures: 3, target: None },
         mtu: None,
         table_id: None,
+        given_table: None,
     }
 }
 
@@ -65,7 +66,7 @@ pub(crate) fn built(place: &(World, NodeFacts)) -> Skeleton {
 
 pub(crate) fn built_beside((world, facts): &(World, NodeFacts), peering: Option<&Peering>) -> Skeleton {
     let addresses = sortie_core::selection::address_paths(world);
-    let demand = Demand { world, facts, numbers: Numbers::default(), addresses: &addresses };
+    let demand = Demand { world, facts, numbers: Numbers::default(), addresses: &addresses, giver: TableGiver::Here };
     let (allocation, refused) = allocate(&Allocation::default(), &demand);
     assert_eq!(refused, Vec::new());
     let here = |name: &&ObjectName| peering.is_none_or(|peering| !peering.peers.owners.contains_key(name));

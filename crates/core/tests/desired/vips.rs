@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sortie_core::allocation::{Allocation, Demand, allocate};
+use sortie_core::allocation::{Allocation, Demand, TableGiver, allocate};
 use sortie_core::desired::{Inputs, Peering, PerPodRules, skeleton};
 use sortie_core::ids::Numbers;
 use sortie_core::model::{Meta, ObjectName, Protocol, Service, ServicePort, TargetPort};
@@ -37,7 +37,13 @@ fn state(
     let (mut world, facts) = node(signalling());
     world.services.insert(service.name.clone(), service.clone());
     let addresses = address_paths(&world);
-    let demand = Demand { world: &world, facts: &facts, numbers: Numbers::default(), addresses: &addresses };
+    let demand = Demand {
+        world: &world,
+        facts: &facts,
+        numbers: Numbers::default(),
+        addresses: &addresses,
+        giver: TableGiver::Here,
+    };
     let (allocation, _) = allocate(&Allocation::default(), &demand);
     let inputs = Inputs {
         world: &world,
@@ -133,7 +139,13 @@ fn crowd(count: u16, owner: Option<u16>) -> sortie_core::desired::Desired {
     }
     let names: BTreeSet<ObjectName> = world.services.keys().cloned().collect();
     let addresses = address_paths(&world);
-    let demand = Demand { world: &world, facts: &facts, numbers: Numbers::default(), addresses: &addresses };
+    let demand = Demand {
+        world: &world,
+        facts: &facts,
+        numbers: Numbers::default(),
+        addresses: &addresses,
+        giver: TableGiver::Here,
+    };
     let (allocation, refused) = allocate(&Allocation::default(), &demand);
     assert_eq!(refused, Vec::new());
     let peers = Peers {

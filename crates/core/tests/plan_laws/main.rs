@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use oracle::{Fate, Packet, fate};
 use proptest::prelude::*;
-use sortie_core::allocation::{Allocation, Demand, allocate};
+use sortie_core::allocation::{Allocation, Demand, TableGiver, allocate};
 use sortie_core::apply::apply;
 use sortie_core::desired::{Desired, Inputs, Member, Peering, Steering, skeleton};
 use sortie_core::ids::Numbers;
@@ -69,6 +69,7 @@ fn route(name: &str, hops: Vec<(&str, &str)>, when_unavailable: WhenUnavailable)
         health: Health { mode: HealthMode::None, interval_milliseconds: 1000, failures: 3, target: None },
         mtu: None,
         table_id: None,
+        given_table: None,
     }
 }
 
@@ -167,7 +168,13 @@ fn build(case: &Case, before: &Allocation) -> Built {
     let (world, facts) = (world(case), facts(case));
     let (allocation, _) = allocate(
         before,
-        &Demand { world: &world, facts: &facts, numbers: Numbers::default(), addresses: &BTreeSet::new() },
+        &Demand {
+            world: &world,
+            facts: &facts,
+            numbers: Numbers::default(),
+            addresses: &BTreeSet::new(),
+            giver: TableGiver::Here,
+        },
     );
     let peering = Peering {
         number: 1,

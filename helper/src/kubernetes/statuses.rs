@@ -1,0 +1,187 @@
+//! Status of our objects, as the leader writes it.
+//!
+//! Guarantees: tables are given by what the API server holds at that moment, so that no two routes get one; nothing is
+//! written that is there already, and no object more than once in a second. Leaves out: what nodes say for themselves.
+
+mod told;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
+use kube::{Api, Client};
+use serde_json::{Value, json};
+use sortie_core::allocation::cluster_tables;
+use sortie_core::model::{Kind, ObjectName};
+use sortie_core::world::World;
+use tokio::time::Instant;
+
+use super::kinds::{self, Watched};
+use super::write::{MANAGER, answered};
+use crate::due::{Due, Judged, Tables, Verdict};
+
+/// Kinds with a status of ours.
+const KINDS: [Kind; 3] = [Kind::ServiceOutboundRoute, Kind::EgressPolicy, Kind::AddressPool];
+/// Least time between two writes of one object.
+const PACE: Duration = Duration::from_secs(1);
+/// Time after which the routes are looked at although nothing is new: nodes write their part into them.
+const AGAIN: Duration = Duration::from_secs(10);
+/// Objects in a page.
+const PAGE: u32 = 500;
+
+/// What is due for one kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Part {
+    tables: Option<Tables>,
+    judged: BTreeMap<ObjectName, Judged>,
+}
+
+/// What this leader wrote, and when.
+pub(super) struct Statuses {
+    client: Client,
+    done: BTreeMap<Kind, (Instant, Part)>,
+}
+
+impl Statuses {
+    pub(super) fn new(client: Client) -> Self {
+        Self { client, done: BTreeMap::new() }
+    }
+
+    /// Somebody else may write from now on.
+    pub(super) fn forget(&mut self) {
+        self.done.clear();
+    }
+
+    /// When there is something to do at the latest.
+    pub(super) fn next(&self, due: &Due) -> Instant {
+        let of_kind = |kind| match self.done.get(&kind) {
+            Some((at, part)) if *part == part_of(due, kind) => *at + AGAIN,
+            Some((at, _)) => *at + PACE,
+            None => Instant::now() + PACE,
+        };
+        KINDS.map(of_kind).into_iter().min().unwrap_or_else(Instant::now)
+    }
+
+    /// Brings the status of all objects to what is due, as far as that can be done in time. One kind that cannot be
+    /// written does not keep the others from it.
+    pub(super) async fn bring(&mut self, due: &Due, until: Instant) -> Result<(), String> {
+        let mut outcome = Ok(());
+        for kind in KINDS {
+            let part = part_of(due, kind);
+            if self.is_done(kind, &part) {
+                continue;
+            }
+            match self.bring_kind(kind, &part, until).await {
+                Ok(Progress::All) => drop(self.done.insert(kind, (Instant::now(), part))),
+                Ok(Progress::Some) => {}
+                Err(error) => outcome = outcome.and(Err(error)),
+            }
+        }
+        outcome
+    }
+
+    fn is_done(&self, kind: Kind, part: &Part) -> bool {
+        self.done.get(&kind).is_some_and(|(at, done)| {
+            at.elapsed() < PACE || done == part && (kind != Kind::ServiceOutboundRoute || at.elapsed() < AGAIN)
+        })
+    }
+
+    async fn bring_kind(&self, kind: Kind, part: &Part, until: Instant) -> Result<Progress, String> {
+        let Some(watched) = kinds::ALL.iter().find(|watched| watched.kind == kind) else { return Ok(Progress::All) };
+        let objects = self.list(watched).await?;
+        let tables = tables(watched, &objects, part);
+        for object in &objects {
+            let Some((name, judged)) = judged(object, part) else { continue };
+            let now = &object.data["status"];
+            let status = match kind {
+                Kind::ServiceOutboundRoute => told::route(judged, now, tables.get(&name.name)),
+                Kind::EgressPolicy => told::policy(judged, now),
+                _ => told::pool(judged, now),
+            };
+            if told::says(now, &status) {
+                continue;
+            }
+            if Instant::now() > until {
+                return Ok(Progress::Some);
+            }
+            self.write(watched, name, &status).await?;
+        }
+        Ok(Progress::All)
+    }
+
+    async fn list(&self, watched: &Watched) -> Result<Vec<DynamicObject>, String> {
+        let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &watched.resource());
+        let (mut found, mut page) = (Vec::new(), ListParams::default().limit(PAGE));
+        loop {
+            let list = answered(api.list(&page)).await?;
+            found.extend(list.items);
+            match list.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => page = page.continue_token(&token),
+                None => return Ok(found),
+            }
+        }
+    }
+
+    async fn write(&self, watched: &Watched, name: &ObjectName, status: &Value) -> Result<(), String> {
+        let (client, resource) = (self.client.clone(), watched.resource());
+        let api: Api<DynamicObject> = match name.namespace.as_str() {
+            "" => Api::all_with(client, &resource),
+            namespace => Api::namespaced_with(client, namespace, &resource),
+        };
+        let metadata = json!({"name": name.name});
+        let patch = json!({
+            "apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata, "status": status,
+        });
+        log::info!("writing status object=\"{:?} {name}\"", watched.kind);
+        let params = PatchParams::apply(MANAGER).force();
+        match answered(api.patch_status(&name.name, &params, &Patch::Apply(patch))).await {
+            // It went in the meantime.
+            Err(error) if error.contains("NotFound") => Ok(()),
+            outcome => outcome.map(drop),
+        }
+    }
+}
+
+/// How much was written.
+enum Progress {
+    All,
+    Some,
+}
+
+fn part_of(due: &Due, kind: Kind) -> Part {
+    let tables = due.tables.clone().filter(|_| kind == Kind::ServiceOutboundRoute);
+    Part { tables, judged: due.judged.get(&kind).cloned().unwrap_or_default() }
+}
+
+/// What is thought of the very object, not of another one of its name.
+fn judged<'a>(object: &DynamicObject, part: &'a Part) -> Option<(&'a ObjectName, &'a Judged)> {
+    let metadata = &object.metadata;
+    let name = ObjectName {
+        namespace: metadata.namespace.clone().unwrap_or_default(),
+        name: metadata.name.clone().unwrap_or_default(),
+    };
+    let uid = metadata.uid.clone().unwrap_or_default();
+    part.judged.get_key_value(&name).filter(|(_, judged)| judged.uid.is_empty() || judged.uid == uid)
+}
+
+/// The table that each route should have, or why it has none. A route that cannot be read keeps what it has.
+fn tables(
+    watched: &Watched,
+    objects: &[DynamicObject],
+    part: &Part,
+) -> BTreeMap<String, Result<u32, (Option<u32>, Verdict)>> {
+    let Some(tables) = &part.tables else { return BTreeMap::new() };
+    let read = |object: &DynamicObject| watched.read(object.clone())?.object.ok();
+    let unread = objects.iter().filter(|object| read(object).is_none());
+    let kept: BTreeSet<u32> = unread.filter_map(|object| told::table(&object.data["status"])).collect();
+    let world = World::of(objects.iter().filter_map(read));
+    let taken = tables.taken.union(&kept).copied().collect();
+    let (given, refused) = cluster_tables(&world, tables.range, &taken);
+    let mut found: BTreeMap<_, _> = given.iter().map(|(name, id)| (name.clone(), Ok(*id))).collect();
+    for (key, rejection) in refused {
+        let message = format!("{}: {}; {}", rejection.field, rejection.message, rejection.remedy);
+        let verdict = Verdict { holds: false, reason: rejection.reason, message };
+        found.insert(key.name.name.clone(), Err((given.get(&key.name.name).copied(), verdict)));
+    }
+    found
+}

@@ -280,7 +280,7 @@ impl<P: Platform> Node<P> {
             Request::Detach(key) => self.leave(&key).await,
             Request::Check { key, addresses } => self.check(&key, &addresses).await,
             Request::Gc { network, valid } => self.gc(&network, &valid).await,
-            Request::Status => Ok(Reply::Status(self.report().await)),
+            Request::Status => Ok(Reply::Status(Box::new(self.report().await))),
         };
         answer.unwrap_or_else(Reply::Failed)
     }

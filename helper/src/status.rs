@@ -14,7 +14,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// The text to print.
 pub(crate) fn status(options: &StatusOptions) -> anyhow::Result<String> {
     let report = match call(&options.socket, Request::Status, DEADLINE) {
-        Ok(Reply::Status(report)) => report,
+        Ok(Reply::Status(report)) => *report,
         Ok(other) => bail!("helper answered {other:?}"),
         Err(error @ FrameError::Connect { .. }) => {
             return Err(error).context("no helper is ready there; its log says why, or start it, or give --socket");

@@ -86,7 +86,7 @@ pub enum Reply {
         drift: Vec<String>,
     },
     /// Status.
-    Status(StatusReport),
+    Status(Box<StatusReport>),
     /// Refused or failed.
     Failed(Failure),
 }

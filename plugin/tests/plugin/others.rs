@@ -1,7 +1,7 @@
 //! CHECK, GC and STATUS.
 
 use serde_json::json;
-use sortie_ipc::{AttachmentKey, Reply, Request, StatusReport};
+use sortie_ipc::{AttachmentKey, Reply, Request};
 
 use crate::support::{Act, Helper, Runtime, failed};
 
@@ -59,7 +59,7 @@ fn status_fails_only_when_no_pod_could_be_served() {
         }
     }
     let runtime = Runtime::new();
-    let reply = Reply::Status(StatusReport::default());
+    let reply = Reply::Status(Box::default());
     let helper = Helper::start(&runtime.path("helper.sock"), [Act::Answer(reply), Act::Wait]);
     runtime.run("STATUS", json!({"whenHelperDown": "FailAll"})).is_silent_success();
     assert_eq!(runtime.run("STATUS", json!({"whenHelperDown": "FailAll"})).error().0, 50, "it says nothing");

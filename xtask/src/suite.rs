@@ -26,11 +26,13 @@ const STEPS: &[(&str, Work)] = &[
     ("layers", |root| layers::run(root, &[])),
     ("licences", |root| licences::run(root, &[])),
     ("lints", |root| cargo(root, &["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"])),
-    ("unit and contract tests", |root| cargo(root, &["test", "--locked", "--workspace", "--exclude", "sortie-tests"])),
+    ("unit and contract tests", |root| {
+        cargo(root, &["test", "--locked", "--no-fail-fast", "--workspace", "--exclude", "sortie-tests"])
+    }),
     ("plugin, helper and demo", |root| programs::debug(root, &[])),
     ("documents", |root| documents::run(root, &[])),
     ("programs the tests drive", |root| programs::tools(root, &[])),
-    ("end-to-end tests", |root| cargo(root, &["test", "--locked", "--package", "sortie-tests"])),
+    ("end-to-end tests", |root| cargo(root, &["test", "--locked", "--no-fail-fast", "--package", "sortie-tests"])),
     ("fuzzing", |root| fuzz(root, &[])),
     ("leftovers", |root| leftovers::run(root, &[])),
 ];

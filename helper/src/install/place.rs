@@ -39,7 +39,8 @@ pub(super) fn put(dir: &Path, new: &New<'_>, may: impl FnOnce() -> anyhow::Resul
     if !may()? {
         return Ok(false);
     }
-    file.persist(&path).map_err(|error| error.error).with_context(about)?;
+    // Closed first: a program that is open for writing cannot be started (`execve(2)`, ETXTBSY).
+    file.into_temp_path().persist(&path).map_err(|error| error.error).with_context(about)?;
     sync(dir)?;
     Ok(true)
 }

@@ -19,7 +19,7 @@ use std::net::IpAddr;
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
-use sortie_testkit::cluster::{ClusterNode, SERVER, manifests};
+use sortie_testkit::cluster::{ClusterNode, SERVER, manifests, overlaps};
 use sortie_testkit::{Flow, Seen, Stream, kernel, until};
 
 use stage::{AGREE, COUNT, PACE, everybody, flows, left, running, streams, vips};
@@ -32,8 +32,13 @@ fn pods_of_all_nodes_leave_with_the_address_by_its_owner_in_both_families_and_al
     for stream in &streams {
         stream.answered(20, AGREE).with_context(|| cluster.logs())?;
     }
+    // On a busy machine the address may move meanwhile; two nodes never send with it.
+    let (seen, packets) = (left(&capture)?, capture.packets()?);
     let expected = vips().map(|vip| (format!("n{owner}o"), vip)).into_iter().collect::<BTreeSet<_>>();
-    assert_eq!(left(&capture)?, expected, "{}", cluster.logs());
+    ensure!(expected.is_subset(&seen), "{seen:?}\n{}", cluster.logs());
+    let strays = seen.iter().filter(|(device, source)| !device.ends_with('o') || !vips().contains(source));
+    assert_eq!(strays.count(), 0, "{seen:?}");
+    assert_eq!(vips().map(|vip| overlaps(&packets, vip)), [0, 0], "{}", cluster.logs());
     for tally in streams.into_iter().flat_map(Stream::stop) {
         let sources: Vec<&Seen> = tally.1.seen.keys().collect();
         ensure!(sources.iter().all(|seen| vips().contains(&seen.source.ip())), "{tally:?}");

@@ -24,7 +24,7 @@ use std::path::PathBuf;
 
 use ipnetwork::IpNetwork;
 use sortie_core::address::Given;
-use sortie_core::allocation::Allocation;
+use sortie_core::allocation::{Allocation, Giver};
 use sortie_core::candidates::{Answer, Candidates};
 use sortie_core::desired::{Member, PerPodRules, Skeleton, Steering};
 use sortie_core::ids::Numbers;
@@ -36,6 +36,7 @@ use sortie_ipc::{AttachmentKey, Failure, Reply, Request, StoredAttachment};
 use sortie_kernel::{KernelError, Platform};
 
 use crate::catalogue::Kept;
+use crate::due::Judgements;
 use crate::ownership::Holdings;
 use crate::store::{DeadHops, Departed, Detached, Loaded, Store, StoreError};
 
@@ -49,19 +50,10 @@ pub(crate) struct Settings {
     pub(crate) rules_max: usize,
     /// Whether there is a key to talk to other helpers with.
     pub(crate) has_peer_key: bool,
-    /// Who gives addresses to Services.
+    /// Who gives tables to routes and addresses to Services.
     pub(crate) giver: Giver,
     /// The container runtime's result cache.
     pub(crate) runtime_cache: PathBuf,
-}
-
-/// Who gives addresses to Services of our class.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Giver {
-    /// This node, which keeps them on disk.
-    Here,
-    /// The leader among the nodes, by the status of the Services.
-    Leader,
 }
 
 /// Why a reconcile did not succeed.
@@ -118,6 +110,8 @@ pub(crate) struct Node<P> {
     ungiven: Vec<(ObjectKey, Rejection)>,
     /// What the status of Services would say if this node were the leader, where it says otherwise.
     due: Given,
+    /// What is thought of the objects of this world, when the cluster's status says it.
+    judged: Judgements,
     /// Tables that hold routes of others, once they were read.
     foreign_tables: Option<BTreeSet<u32>>,
     /// Services whose addresses this node owns.
@@ -184,6 +178,7 @@ impl<P: Platform> Node<P> {
             given,
             ungiven: Vec::new(),
             due: Given::new(),
+            judged: Judgements::new(),
             foreign_tables: None,
             owned: BTreeSet::new(),
             holdings: Holdings::default(),
@@ -225,6 +220,9 @@ impl<P: Platform> Node<P> {
         self.refused = refused.to_vec();
         self.give_addresses();
         self.candidates = Candidates::of(&self.world);
+        if self.settings.giver == Giver::Cluster {
+            self.judged = self.judgements();
+        }
     }
 
     /// Next hops that do not answer, as the last reconcile took them.

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use sortie_core::allocation::Giver;
 use sortie_core::model::PodReference;
 use tokio::time::timeout;
 
@@ -12,7 +13,6 @@ use crate::cli::{RunOptions, SourceOptions};
 use crate::due::Due;
 use crate::folder::Manifests;
 use crate::kubernetes::Api;
-use crate::node::Giver;
 
 /// How long the API is waited for when there is something to go on with.
 const GRACE: Duration = Duration::from_secs(2);
@@ -75,11 +75,11 @@ impl Source {
         }
     }
 
-    /// Who gives addresses to Services.
+    /// Who gives tables to routes and addresses to Services.
     pub(crate) fn giver(&self) -> Giver {
         match self {
             Self::Folder(_) => Giver::Here,
-            Self::Kubernetes(_) => Giver::Leader,
+            Self::Kubernetes(_) => Giver::Cluster,
         }
     }
 

@@ -260,26 +260,28 @@ pub(crate) fn write_json<T: Serialize>(path: &Path, document: &T) -> Result<(), 
 /// thread that renews permissions must not.
 pub(crate) fn write_for_this_boot<T: Serialize>(path: &Path, document: &T) -> Result<(), StoreError> {
     let text = serde_json::to_vec(document).map_err(|e| failed("encode", path)(e.into()))?;
-    let parent = path.parent().unwrap_or_else(|| Path::new("."));
-    let write = || -> io::Result<()> {
-        let mut file = tempfile::Builder::new().prefix(NEW).tempfile_in(parent)?;
-        file.write_all(&text)?;
-        Ok(file.persist(path).map(drop)?)
-    };
-    write().map_err(failed("write", path))
+    put(path, &text, |_| Ok(())).map_err(failed("write", path))
 }
 
 /// Temporary file, fsync, rename, fsync of the directory.
 fn replace(path: &Path, content: &[u8]) -> Result<(), StoreError> {
-    let parent = path.parent().unwrap_or_else(|| Path::new("."));
-    let write = || -> io::Result<()> {
-        let mut file = tempfile::Builder::new().prefix(NEW).tempfile_in(parent)?;
-        file.write_all(content)?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        File::open(parent)?.sync_all()
+    let write = || {
+        put(path, content, File::sync_all)?;
+        File::open(parent(path))?.sync_all()
     };
     write().map_err(failed("write", path))
+}
+
+/// Temporary file, `settle` and rename.
+fn put(path: &Path, content: &[u8], settle: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
+    let mut file = tempfile::Builder::new().prefix(NEW).tempfile_in(parent(path))?;
+    file.write_all(content)?;
+    settle(file.as_file())?;
+    Ok(file.persist(path).map(drop)?)
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().unwrap_or_else(|| Path::new("."))
 }
 
 #[cfg(test)]

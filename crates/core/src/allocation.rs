@@ -42,15 +42,15 @@ pub struct Demand<'a> {
     /// Paths with addresses of Services; every route's own paths are numbered anyway.
     pub addresses: &'a BTreeSet<PathKey>,
     /// Who gives tables to routes.
-    pub giver: TableGiver,
+    pub giver: Giver,
 }
 
-/// Who gives tables to routes.
+/// Who gives tables to routes and addresses to Services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TableGiver {
-    /// Every node for itself.
+pub enum Giver {
+    /// Every node for itself; it keeps them on disk.
     Here,
-    /// One for the whole cluster, by the status of the routes: a route without one has no exit yet.
+    /// One for the whole cluster, by the status of the objects: a route without a table has no exit yet.
     Cluster,
 }
 
@@ -62,8 +62,8 @@ pub fn allocate(old: &Allocation, demand: &Demand<'_>) -> (Allocation, Vec<(Obje
     let taken = demand.facts.foreign_tables.difference(&ours).copied().collect();
     let ranges = Ranges { numbers: demand.numbers, taken };
     let tables = match demand.giver {
-        TableGiver::Here => tables(old, demand.world, ranges, &mut refused),
-        TableGiver::Cluster => cluster::given(demand.world, ranges.taken, &mut refused),
+        Giver::Here => tables(old, demand.world, ranges, &mut refused),
+        Giver::Cluster => cluster::given(demand.world, ranges.taken, &mut refused),
     };
     let exits = exits(old, &tables, &mut refused);
     let tables: BTreeMap<_, _> = tables.into_iter().filter(|(name, _)| exits.contains_key(name)).collect();

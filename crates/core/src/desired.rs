@@ -129,7 +129,7 @@ pub fn skeleton(inputs: &Inputs<'_>) -> Skeleton {
     let mut state = NodeState::default();
     exits::install(&exits, &cluster, inputs.numbers, &mut state);
     state.rules.extend(vips::rules(inputs));
-    tunnel::install(inputs, (&exits, &remote), &mut state);
+    tunnel::install(inputs, (&exits, &remote), &cluster, &mut state);
     let excluded = chains::excluded(&cluster);
     state.nft = Some(chains::table(inputs, (&exits, &remote), &excluded));
     let conditions = exits.values().flat_map(Exit::conditions).collect();

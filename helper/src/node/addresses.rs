@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use sortie_core::address::{Given, give, held};
+use sortie_core::allocation::Giver;
 use sortie_core::candidates::{Answer, answering};
 use sortie_core::desired::Exit;
 use sortie_core::model::{ObjectName, Reason, Service};
@@ -18,7 +19,7 @@ use sortie_ipc::AddressStatus;
 use sortie_kernel::Platform;
 
 use super::peering::Place;
-use super::{Giver, Node, NodeError, chain};
+use super::{Node, NodeError, chain};
 use crate::ownership::{Holdings, Plan, Unit, identity};
 use crate::replication::Part;
 
@@ -32,7 +33,7 @@ impl<P: Platform> Node<P> {
                 self.ungiven = refused;
                 given
             }
-            Giver::Leader => {
+            Giver::Cluster => {
                 let (full, refused) = give(&Given::new(), &self.world);
                 (self.due, self.ungiven) = (differing(&self.world, &full), refused);
                 held(&self.world)
@@ -121,8 +122,7 @@ impl<P: Platform> Node<P> {
         if !self.settings.has_peer_key {
             return None;
         }
-        let Place { number, address, peers } = self.place().ok().flatten()?;
-        let numbers = self.numbers().ok()?;
+        let Place { number, address, peers, numbers } = self.place().ok().flatten()?;
         let shared = self.with_addresses().filter(|service| self.is_shared(service));
         let unit = |service: &Service| Some((identity(&service.name), self.unit(service, &numbers).ok()?));
         Some((number, address, Plan { peers, units: shared.filter_map(unit).collect() }))

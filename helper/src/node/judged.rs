@@ -5,12 +5,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sortie_core::address::counts;
+use sortie_core::allocation::Giver;
 use sortie_core::desired::NodeMatch;
 use sortie_core::model::{Kind, LabelSelector, ObjectKey, ObjectName, Reason, Rejection, ServiceOutboundRoute};
 use sortie_core::selection;
 use sortie_kernel::Platform;
 
-use super::{Giver, Node};
+use super::Node;
 use crate::due::{Due, Entry, Judged, Judgements, Tables, Verdict};
 
 /// Kinds with a status of ours.
@@ -24,14 +25,14 @@ impl<P: Platform> Node<P> {
         Due {
             addresses: self.due.clone(),
             tables: taken.map(|taken| Tables { range, taken }),
-            judged: self.judgements(),
+            judged: self.judged.clone(),
             entries: self.entries(),
         }
     }
 
     /// Whether a route has no table only because nobody gave it one yet.
     pub(crate) fn awaits_tables(&self) -> bool {
-        self.settings.giver == Giver::Leader && self.unnumbered.iter().any(|(_, why)| why.reason == Reason::Pending)
+        self.settings.giver == Giver::Cluster && self.unnumbered.iter().any(|(_, why)| why.reason == Reason::Pending)
     }
 
     /// Where packets of this node cannot leave by a route that admits it.
@@ -53,7 +54,8 @@ impl<P: Platform> Node<P> {
         Some(told.filter_map(entry).collect())
     }
 
-    fn judgements(&self) -> Judgements {
+    /// Depends on the world and what is refused of it, and on nothing else.
+    pub(super) fn judgements(&self) -> Judgements {
         let mut judged = Judgements::new();
         for condition in selection::conditions(&self.world, &[]) {
             let is_ours = KINDS.contains(&condition.object.kind) && condition.kind == "Accepted";

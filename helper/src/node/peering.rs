@@ -19,6 +19,8 @@ pub(super) struct Place {
     pub(super) address: IpAddr,
     /// Addresses of the others that have a number.
     pub(super) peers: BTreeMap<u16, IpAddr>,
+    /// Numbers of all nodes that have one.
+    pub(super) numbers: BTreeMap<String, u16>,
 }
 
 impl<P: Platform> Node<P> {
@@ -29,10 +31,10 @@ impl<P: Platform> Node<P> {
     pub(super) fn place(&self) -> Result<Option<Place>, String> {
         let numbers = self.numbers()?;
         let me = &self.settings.node;
-        let (Some(number), Some(address)) = (numbers.get(me), self.address_of(me, None)) else { return Ok(None) };
+        let (Some(&number), Some(address)) = (numbers.get(me), self.address_of(me, None)) else { return Ok(None) };
         let peer = |(name, number): (&String, &u16)| Some((*number, self.address_of(name, Some(address))?));
         let peers: BTreeMap<_, _> = numbers.iter().filter(|(name, _)| *name != me).filter_map(peer).collect();
-        Ok((!peers.is_empty()).then_some(Place { number: *number, address, peers }))
+        Ok((!peers.is_empty()).then_some(Place { number, address, peers, numbers }))
     }
 
     /// Numbers of all nodes that have one.
@@ -76,7 +78,7 @@ impl<P: Platform> Node<P> {
     /// The others, for the desired state.
     pub(super) fn peering(&self) -> Option<Peering> {
         let Some(Ok(())) = self.carrier else { return None };
-        let Place { number, address, peers } = self.place().ok().flatten()?;
+        let Place { number, address, peers, .. } = self.place().ok().flatten()?;
         let before = self.skeleton.as_ref().map(|skeleton| skeleton.remote.clone()).unwrap_or_default();
         let peers = Peers { addresses: peers, offers: self.holdings.offers.clone(), owners: self.owners() };
         Some(Peering { number, local: address, peers, before })

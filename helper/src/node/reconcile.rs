@@ -1,6 +1,6 @@
 //! From what is wanted to what is there, verified.
 
-use sortie_core::allocation::{Demand, TableGiver, allocate};
+use sortie_core::allocation::{Demand, allocate};
 use sortie_core::apply;
 use sortie_core::desired::{Desired, Inputs, Member, Skeleton, skeleton};
 use sortie_core::model::{Attachment, Pod, PodReference};
@@ -13,7 +13,7 @@ use sortie_kernel::Platform;
 
 use super::attach::rules_in;
 use super::check::sentence;
-use super::{Giver, Held, Node, NodeError, Numbering, chain};
+use super::{Held, Node, NodeError, Numbering, chain};
 
 /// Most differences named in an error.
 const NAMED: usize = 5;
@@ -76,11 +76,7 @@ impl<P: Platform> Node<P> {
         let mut addresses = address_paths(&self.world);
         self.wanted = own.filter(|path| !addresses.contains(*path)).cloned().collect();
         addresses.extend(self.wanted.iter().chain(&self.holdings.wanted).cloned());
-        let giver = match self.settings.giver {
-            Giver::Here => TableGiver::Here,
-            Giver::Leader => TableGiver::Cluster,
-        };
-        let (world, numbers) = (&self.world, self.settings.numbers);
+        let (world, numbers, giver) = (&self.world, self.settings.numbers, self.settings.giver);
         let demand = Demand { world, facts, numbers, addresses: &addresses, giver };
         let (allocation, refused) = allocate(&self.allocation, &demand);
         self.unnumbered = refused;

@@ -223,11 +223,15 @@ fn detour(family: Family, lane: &Lane) -> Option<String> {
         Lane::Closed => EXIT_NONE,
         Lane::Main => EXIT_MAIN,
     };
-    let nfproto = match family {
+    Some(format!("meta nfproto {} goto e{exit}", nfproto(family)))
+}
+
+/// `ipv4` or `ipv6`.
+pub(super) fn nfproto(family: Family) -> &'static str {
+    match family {
         Family::V4 => "ipv4",
         Family::V6 => "ipv6",
-    };
-    Some(format!("meta nfproto {nfproto} goto e{exit}"))
+    }
 }
 
 /// Answers of an inbound flow carry the address their client called; whatever a pod opens is checked by path.

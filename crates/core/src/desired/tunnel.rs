@@ -9,7 +9,9 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::chains::{Ways, keyword, map_name, named};
+use ipnetwork::IpNetwork;
+
+use super::chains::{Ways, insert, keyword, map_name, named, nfproto};
 use super::exits::{Exit, everything, exit_rule, fence};
 use super::marks::Marks;
 use super::{Inputs, Peering, empty_map};
@@ -68,14 +70,13 @@ pub(super) fn remote(inputs: &Inputs<'_>, exits: &BTreeMap<String, Exit>) -> BTr
 }
 
 /// Device, rules and routes.
-pub(super) fn install(inputs: &Inputs<'_>, (exits, remote): Ways<'_>, state: &mut NodeState) {
+pub(super) fn install(inputs: &Inputs<'_>, (exits, remote): Ways<'_>, cluster: &[IpNetwork], state: &mut NodeState) {
     let Some(peering) = inputs.peering else { return };
-    let cluster: Vec<_> = inputs.world.cluster_networks(inputs.cluster_cidrs).into_iter().collect();
     let numbers = inputs.numbers;
     state.tunnel = Some(peering.device());
     state.frames = Some(frames(inputs, (peering, remote)));
     state.src_valid_mark.insert(DeviceName(TUNNEL_DEVICE.to_owned()));
-    state.routes.extend(fence(TABLE_TUNNEL, &cluster));
+    state.routes.extend(fence(TABLE_TUNNEL, cluster));
     state.routes.extend([TABLE_TUNNEL, TABLE_RETURN].into_iter().flat_map(into_tunnel));
     state.routes.extend(everything().map(|destination| Route {
         table: TABLE_RETURN,
@@ -135,10 +136,7 @@ pub(super) fn declare(table: &mut NftTable, inputs: &Inputs<'_>, marks: Marks) {
         ("tout", None, departure(marks)),
         ("tgo", None, vec![format!("meta mark set {}", marks.path()), "accept".to_owned()]),
     ]));
-    let value = NftValue::Goto(guard);
-    if let Some(map) = table.maps.get_mut("gexit") {
-        map.elements.insert(NftKey::Mark(marks.exit_value(EXIT_TUNNEL)), value);
-    }
+    insert(table, "gexit", NftKey::Mark(marks.exit_value(EXIT_TUNNEL)), &guard);
 }
 
 /// What comes out of the tunnel: never with an address of ours; a packet to an exit brings its connection mark.
@@ -193,11 +191,7 @@ fn clamp(local: IpAddr, facts: &NodeFacts) -> Vec<String> {
     let mtu = facts.devices.values().find(holds).map_or(MTU.0, |device| device.mtu).max(MTU.1);
     let inside = mtu - OVERHEAD - if local.is_ipv6() { 20 } else { 0 };
     let rule = |family: Family, headers: u32| {
-        let size = inside - headers;
-        let nfproto = match family {
-            Family::V4 => "ipv4",
-            Family::V6 => "ipv6",
-        };
+        let (size, nfproto) = (inside - headers, nfproto(family));
         format!(
             "meta nfproto {nfproto} tcp flags & (syn | rst) == syn tcp option maxseg size > {size} tcp option maxseg size set {size}"
         )

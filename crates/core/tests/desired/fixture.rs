@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use sortie_core::allocation::{Allocation, Demand, TableGiver, allocate};
+use sortie_core::allocation::{Allocation, Demand, Giver, allocate};
 use sortie_core::desired::{Inputs, Peering, Skeleton, skeleton};
 use sortie_core::ids::Numbers;
 use sortie_core::model::{
     AllowedNamespaces, DeviceName, Health, HealthMode, Meta, NextHop, Node, ObjectName, PortRange, Protocol,
     ServiceOutboundRoute, WhenUnavailable,
 };
-use sortie_core::selection::{Assignment, Flow, FlowMatch, PathKey, PathSource};
+use sortie_core::selection::{Assignment, Flow, FlowMatch, PathKey, PathSource, address_paths};
 use sortie_core::world::{Device, NodeFacts, World};
 
 pub(crate) fn hop(gateway: &str, device: &str) -> NextHop {
@@ -60,15 +60,21 @@ pub(crate) fn node(route: ServiceOutboundRoute) -> (World, NodeFacts) {
     (world, NodeFacts { devices, ..NodeFacts::default() })
 }
 
+/// Numbers for everything.
+pub(crate) fn numbered((world, facts): &(World, NodeFacts)) -> Allocation {
+    let addresses = address_paths(world);
+    let demand = Demand { world, facts, numbers: Numbers::default(), addresses: &addresses, giver: Giver::Here };
+    let (allocation, refused) = allocate(&Allocation::default(), &demand);
+    assert_eq!(refused, Vec::new());
+    allocation
+}
+
 pub(crate) fn built(place: &(World, NodeFacts)) -> Skeleton {
     built_beside(place, None)
 }
 
-pub(crate) fn built_beside((world, facts): &(World, NodeFacts), peering: Option<&Peering>) -> Skeleton {
-    let addresses = sortie_core::selection::address_paths(world);
-    let demand = Demand { world, facts, numbers: Numbers::default(), addresses: &addresses, giver: TableGiver::Here };
-    let (allocation, refused) = allocate(&Allocation::default(), &demand);
-    assert_eq!(refused, Vec::new());
+pub(crate) fn built_beside(place: &(World, NodeFacts), peering: Option<&Peering>) -> Skeleton {
+    let ((world, facts), allocation) = (place, numbered(place));
     let here = |name: &&ObjectName| peering.is_none_or(|peering| !peering.peers.owners.contains_key(name));
     let owned = world.services.keys().filter(here).cloned().collect();
     skeleton(&Inputs {

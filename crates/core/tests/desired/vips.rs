@@ -2,16 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sortie_core::allocation::{Allocation, Demand, TableGiver, allocate};
+use sortie_core::allocation::Allocation;
 use sortie_core::desired::{Inputs, Peering, PerPodRules, skeleton};
 use sortie_core::ids::Numbers;
 use sortie_core::model::{Meta, ObjectName, Protocol, Service, ServicePort, TargetPort};
 use sortie_core::plan::plan;
-use sortie_core::selection::address_paths;
 use sortie_core::state::{ConntrackFilter, NftKey, NftTable, NftValue, NodeState, Step, TableFamily};
 use sortie_core::steering::Peers;
+use sortie_core::world::{NodeFacts, World};
 
-use crate::fixture::{node, signalling};
+use crate::fixture::{node, numbered, signalling};
 
 const PATH: u32 = 0x400;
 const NOBODY: BTreeSet<ObjectName> = BTreeSet::new();
@@ -36,25 +36,26 @@ fn state(
 ) -> sortie_core::desired::Desired {
     let (mut world, facts) = node(signalling());
     world.services.insert(service.name.clone(), service.clone());
-    let addresses = address_paths(&world);
-    let demand = Demand {
-        world: &world,
-        facts: &facts,
-        numbers: Numbers::default(),
-        addresses: &addresses,
-        giver: TableGiver::Here,
-    };
-    let (allocation, _) = allocate(&Allocation::default(), &demand);
+    let place = (world, facts);
+    composed((&place, &numbered(&place)), (owned, leased), None)
+}
+
+/// The state without pods.
+fn composed(
+    ((world, facts), allocation): (&(World, NodeFacts), &Allocation),
+    (owned, leased): (&BTreeSet<ObjectName>, &BTreeSet<ObjectName>),
+    peering: Option<&Peering>,
+) -> sortie_core::desired::Desired {
     let inputs = Inputs {
-        world: &world,
+        world,
         node: "n1",
-        facts: &facts,
-        allocation: &allocation,
+        facts,
+        allocation,
         numbers: Numbers::default(),
         cluster_cidrs: &[],
         owned,
         leased,
-        peering: None,
+        peering,
     };
     skeleton(&inputs).compose(std::iter::empty(), PerPodRules::Absent)
 }
@@ -138,16 +139,8 @@ fn crowd(count: u16, owner: Option<u16>) -> sortie_core::desired::Desired {
         world.services.insert(service.name.clone(), service);
     }
     let names: BTreeSet<ObjectName> = world.services.keys().cloned().collect();
-    let addresses = address_paths(&world);
-    let demand = Demand {
-        world: &world,
-        facts: &facts,
-        numbers: Numbers::default(),
-        addresses: &addresses,
-        giver: TableGiver::Here,
-    };
-    let (allocation, refused) = allocate(&Allocation::default(), &demand);
-    assert_eq!(refused, Vec::new());
+    let place = (world, facts);
+    let allocation = numbered(&place);
     let peers = Peers {
         addresses: [(2, "10.10.0.12".parse().unwrap())].into(),
         offers: [(2, std::sync::Arc::new(allocation.paths.clone()))].into(),
@@ -156,18 +149,7 @@ fn crowd(count: u16, owner: Option<u16>) -> sortie_core::desired::Desired {
     let local = "10.10.0.11".parse().unwrap();
     let peering = Peering { number: 1, local, peers, before: BTreeMap::new() };
     let owned = if owner.is_none() { names } else { NOBODY };
-    let inputs = Inputs {
-        world: &world,
-        node: "n1",
-        facts: &facts,
-        allocation: &allocation,
-        numbers: Numbers::default(),
-        cluster_cidrs: &[],
-        owned: &owned,
-        leased: &owned,
-        peering: Some(&peering),
-    };
-    skeleton(&inputs).compose(std::iter::empty(), PerPodRules::Absent)
+    composed((&place, &allocation), (&owned, &owned), Some(&peering))
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use oracle::{Fate, Packet, fate};
 use proptest::prelude::*;
-use sortie_core::allocation::{Allocation, Demand, TableGiver, allocate};
+use sortie_core::allocation::{Allocation, Demand, Giver, allocate};
 use sortie_core::apply::apply;
 use sortie_core::desired::{Desired, Inputs, Member, Peering, Steering, skeleton};
 use sortie_core::ids::Numbers;
@@ -173,7 +173,7 @@ fn build(case: &Case, before: &Allocation) -> Built {
             facts: &facts,
             numbers: Numbers::default(),
             addresses: &BTreeSet::new(),
-            giver: TableGiver::Here,
+            giver: Giver::Here,
         },
     );
     let peering = Peering {

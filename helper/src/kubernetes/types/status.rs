@@ -50,6 +50,19 @@ pub(super) struct NodeReport {
     message: String,
 }
 
+/// What every status says.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct Reports {
+    /// State as a whole.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    conditions: Vec<Condition>,
+    /// State on nodes that have something to say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 5000), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    nodes: Vec<NodeReport>,
+}
+
 /// State of a route.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -60,14 +73,8 @@ pub(crate) struct RouteStatus {
     /// Nodes that can exit now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     exit_nodes: Option<u32>,
-    /// State as a whole.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
-    conditions: Vec<Condition>,
-    /// State on nodes that have something to say.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 5000), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
-    nodes: Vec<NodeReport>,
+    #[serde(flatten)]
+    reports: Reports,
 }
 
 /// State of a policy.
@@ -80,14 +87,8 @@ pub(crate) struct PolicyStatus {
     /// Pods that are selected and programmed on their nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     programmed_pods: Option<u32>,
-    /// State as a whole.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
-    conditions: Vec<Condition>,
-    /// State on nodes that have something to say.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 5000), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
-    nodes: Vec<NodeReport>,
+    #[serde(flatten)]
+    reports: Reports,
 }
 
 /// State of a pool.
@@ -100,12 +101,6 @@ pub(crate) struct PoolStatus {
     /// Addresses that no Service holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     free: Option<u64>,
-    /// State as a whole.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
-    conditions: Vec<Condition>,
-    /// State on nodes that have something to say.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 5000), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
-    nodes: Vec<NodeReport>,
+    #[serde(flatten)]
+    reports: Reports,
 }

@@ -57,8 +57,11 @@ enum News {
 #[derive(Debug)]
 struct Question {
     pod: ObjectName,
-    answer: oneshot::Sender<Result<Option<Document>, String>>,
+    answer: oneshot::Sender<Answer>,
 }
+
+/// The pod, if there is one, or why it is not known.
+pub(crate) type Answer = Result<Option<Document>, String>;
 
 /// The API as seen from one node.
 #[derive(Debug)]
@@ -128,23 +131,31 @@ impl Api {
         });
     }
 
-    /// Asks for one pod, once and not for long.
-    pub(crate) async fn look_up(&mut self, pod: &PodReference) -> Lookup {
+    /// Asks for one pod, once and not for long. Others go on meanwhile.
+    pub(crate) fn ask_for(&self, pod: &PodReference) -> impl Future<Output = Answer> + 'static {
         let name = ObjectName { namespace: pod.namespace.clone(), name: pod.name.clone() };
         let (answer, answered) = oneshot::channel();
-        if self.questions.send(Question { pod: name, answer }).is_err() {
-            return Lookup::Unknown("the Kubernetes API is not watched any more".to_owned());
+        // Without a thread that answers, the answer is dropped at once.
+        let _ = self.questions.send(Question { pod: name, answer });
+        async move {
+            match timeout(ASK, answered).await {
+                Ok(Ok(answer)) => answer,
+                Ok(Err(_)) | Err(_) => Err("the Kubernetes API does not answer".to_owned()),
+            }
         }
-        match timeout(ASK, answered).await {
-            Ok(Ok(Ok(Some(document)))) => {
+    }
+
+    /// Takes an answer to heart.
+    pub(crate) fn learn(&mut self, answer: Answer) -> Lookup {
+        match answer {
+            Ok(Some(document)) => {
                 let is_refused = document.object.is_err();
                 self.put(document);
                 // Its own annotations came with the request, and are refused there.
                 if is_refused { Lookup::Absent } else { Lookup::Found }
             }
-            Ok(Ok(Ok(None))) => Lookup::Unknown("the Kubernetes API has no such pod".to_owned()),
-            Ok(Ok(Err(error))) => Lookup::Unknown(error),
-            Ok(Err(_)) | Err(_) => Lookup::Unknown("the Kubernetes API does not answer".to_owned()),
+            Ok(None) => Lookup::Unknown("the Kubernetes API has no such pod".to_owned()),
+            Err(error) => Lookup::Unknown(error),
         }
     }
 

@@ -3,14 +3,13 @@
 //! Guarantees: whatever changes, a reconcile follows; a failed one is repeated at growing intervals; the
 //! socket opens after the first verified one. Leaves out: what a reconcile does ([`crate::node`]).
 
+mod asks;
 mod clock;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use sortie_core::model::PodReference;
-use sortie_ipc::{Failure, Reply, Request};
 use sortie_kernel::{Event, Events, Linux, Own};
 use sortie_peer::Key;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -20,26 +19,23 @@ use tokio::time::{Instant, MissedTickBehavior, sleep_until};
 use crate::catalogue::Catalogue;
 use crate::cli::RunOptions;
 use crate::health::Health;
-use crate::node::{CODE_AGAIN, Node, Settings};
+use crate::node::{Node, Settings};
 use crate::ownership::{self, Holdings, Ownership, Plan};
 use crate::presence::Presence;
 use crate::replication::{self, Replication};
 use crate::server::{Ask, Server};
-use crate::source::{Lookup, Source};
+use crate::source::Source;
 use crate::store::Store;
 use crate::{lock, logging, runtime_cache};
-use clock::{Clock, RETRY};
+use asks::Told;
+use clock::Clock;
 
-/// After attachments came or went: time for the plugin to finish its part.
-const SETTLE: Duration = Duration::from_secs(2);
 /// Longest time to hand addresses over at the end.
 const HANDOVER: Duration = Duration::from_millis(1500);
 /// Longest time until it is known what of the last helper's addresses is still owned.
 const FIRST_DECISION: Duration = Duration::from_secs(2);
 /// Time between two signs of life to the thread that decides about ownership.
 const PULSE: Duration = Duration::from_secs(1);
-/// How long the count of refused messages is waited for.
-const REFUSED: Duration = Duration::from_millis(100);
 /// Longest time at the start until routes without a table have one.
 const FIRST_TABLES: Duration = Duration::from_secs(2);
 /// Scheduling priority (`nice(2)`): on a busy node the permission to send must be renewed in time.
@@ -117,6 +113,8 @@ struct Daemon {
     place: Option<(u16, IpAddr)>,
     leaving: Option<Instant>,
     asks: (mpsc::Sender<Ask>, mpsc::Receiver<Ask>),
+    /// Requests whose pod was asked for.
+    told: (mpsc::Sender<Told>, mpsc::Receiver<Told>),
     server: Option<Server>,
     clock: Clock,
     began: Instant,
@@ -164,6 +162,7 @@ impl Daemon {
             place: None,
             leaving: None,
             asks: mpsc::channel(QUEUE),
+            told: mpsc::channel(QUEUE),
             server: None,
             clock: Clock::new(Instant::now()),
             began,
@@ -187,7 +186,8 @@ impl Daemon {
                 biased;
                 () = signals.next() => if self.leave() == Leaving::Done { break },
                 () = sleep_until(self.leaving.unwrap_or_else(far)) => break,
-                Some(ask) = self.asks.1.recv() => self.answer(ask).await,
+                Some(ask) = self.asks.1.recv() => self.take(ask).await,
+                Some(told) = self.told.1.recv() => self.hear(told).await,
                 () = decision(&mut self.ownership) => if self.take_holdings() == Leaving::Done { break },
                 event = self.events.next() => self.notice(event),
                 () = self.source.changed() => {
@@ -262,45 +262,9 @@ impl Daemon {
         if has_left { Leaving::Done } else { Leaving::Underway }
     }
 
-    async fn answer(&mut self, (request, back): Ask) {
-        let changes = matches!(request, Request::Attach(_) | Request::Detach(_) | Request::Gc { .. });
-        let mut reply = match self.look_up(&request).await {
-            Ok(()) => self.node.handle(request).await,
-            Err(failure) => Reply::Failed(failure),
-        };
-        if let (Reply::Status(report), Some(ownership)) = (&mut reply, &self.ownership) {
-            report.refused = ownership.refused(REFUSED).await;
-        }
-        if back.send(reply).is_err() {
-            log::debug!("nobody waits for the answer any more");
-        }
-        if changes {
-            self.clock.within(if self.node.ready().is_ok() { SETTLE } else { RETRY });
-        }
-    }
-
     fn notice(&mut self, event: Event) {
         log::debug!("kernel event={event:?}");
         self.clock.after_burst();
-    }
-
-    /// A pod may be faster than the watch. Where others than its own annotations may select it, it does not start
-    /// unseen.
-    async fn look_up(&mut self, request: &Request) -> Result<(), Failure> {
-        let Request::Attach(attachment) = request else { return Ok(()) };
-        let Some(pod) = attachment.pod.as_ref().filter(|_| !self.node.knows(attachment)) else { return Ok(()) };
-        let reason = match self.source.look_up(pod).await {
-            Lookup::Absent => return Ok(()),
-            Lookup::Unknown(reason) => reason,
-            Lookup::Found => {
-                self.read_source();
-                "there is another one of that name".to_owned()
-            }
-        };
-        if self.node.knows(attachment) || !self.node.is_of_interest(&pod.namespace) {
-            return Ok(());
-        }
-        Err(unknown(pod, &reason))
     }
 
     fn read_source(&mut self) {
@@ -355,16 +319,5 @@ impl Daemon {
             log::info!("ready node={} socket={socket} milliseconds={took}", self.options.node);
         }
         Ok(())
-    }
-}
-
-fn unknown(pod: &PodReference, reason: &str) -> Failure {
-    Failure {
-        code: CODE_AGAIN,
-        message: "the pod is not known yet".to_owned(),
-        details: format!(
-            "something in namespace {} asks for routes, and pod {} was not found: {reason}",
-            pod.namespace, pod.name
-        ),
     }
 }

@@ -1,7 +1,7 @@
 //! The socket: who may ask, and how a question travels to the node.
 //!
-//! Guarantees: only root is answered; a slow or silent peer costs nothing but its own connection; the
-//! socket appears complete, with its mode, and goes with the helper. Leaves out: the answers.
+//! Guarantees: only root is answered; a slow or silent peer costs nothing but its own connection; a peer that
+//! hangs up is known not to wait; the socket appears complete, with its mode, and goes with the helper. Leaves out: the answers.
 
 use std::fs;
 use std::io;
@@ -89,7 +89,10 @@ async fn converse(mut stream: UnixStream, asks: mpsc::Sender<Ask>) {
         Ok(Ok(line)) if !line.is_empty() => line,
         _ => return,
     };
-    let reply = answer(&line, asks).await;
+    let reply = tokio::select! {
+        reply = answer(&line, asks) => reply,
+        () = hung_up(&mut stream) => return,
+    };
     let line = encode(&reply).or_else(|error| encode(&Reply::Failed(undecodable(&error))));
     if let Ok(line) = line {
         let _ = timeout(DEADLINE, stream.write_all(&line)).await;
@@ -101,6 +104,12 @@ async fn read_line(stream: &mut UnixStream) -> io::Result<Vec<u8>> {
     let mut line = Vec::new();
     BufReader::new(stream).take(LINE_MAX as u64 + 1).read_until(b'\n', &mut line).await?;
     Ok(line)
+}
+
+/// Waits until the peer does not wait any more; what it says after its line is not heard.
+async fn hung_up(stream: &mut UnixStream) {
+    let mut more = [0; 64];
+    while !matches!(stream.read(&mut more).await, Ok(0) | Err(_)) {}
 }
 
 async fn answer(line: &[u8], asks: mpsc::Sender<Ask>) -> Reply {

@@ -12,7 +12,7 @@ use crate::catalogue::Catalogue;
 use crate::cli::{RunOptions, SourceOptions};
 use crate::due::Due;
 use crate::folder::Manifests;
-use crate::kubernetes::Api;
+use crate::kubernetes::{Answer, Api};
 
 /// How long the API is waited for when there is something to go on with.
 const GRACE: Duration = Duration::from_secs(2);
@@ -90,11 +90,19 @@ impl Source {
         }
     }
 
-    /// Looks for a pod that is not in the catalogue.
-    pub(crate) async fn look_up(&mut self, pod: &PodReference) -> Lookup {
+    /// Looks for a pod that is not in the catalogue; `None` when there is nobody to ask.
+    pub(crate) fn ask_for(&self, pod: &PodReference) -> Option<impl Future<Output = Answer> + 'static> {
+        match self {
+            Self::Folder(_) => None,
+            Self::Kubernetes(api) => Some(api.ask_for(pod)),
+        }
+    }
+
+    /// Takes the answer to such a question.
+    pub(crate) fn learn(&mut self, answer: Answer) -> Lookup {
         match self {
             Self::Folder(_) => Lookup::Absent,
-            Self::Kubernetes(api) => api.look_up(pod).await,
+            Self::Kubernetes(api) => api.learn(answer),
         }
     }
 }

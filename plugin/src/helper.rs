@@ -27,18 +27,19 @@ pub(crate) fn demand(conf: &NetConf, request: Request) -> Result<Reply, Trouble>
     }
 }
 
-/// Attempts until the helper is there and ready, at most for the configured time.
+/// Attempts until the helper is there and ready, at most for the configured time. The last word of the helper says
+/// more than a last attempt that had too little time.
 pub(crate) fn ask_patiently(conf: &NetConf, request: &Request) -> Result<Reply, FrameError> {
     let end = Instant::now() + conf.timeout;
+    let mut refusal = None;
     loop {
-        let outcome = ask(conf, request.clone(), end.saturating_duration_since(Instant::now()));
-        let is_final = match &outcome {
-            Ok(Reply::Failed(failure)) => failure.code != code::TRY_AGAIN,
-            Err(FrameError::Connect { .. } | FrameError::Exchange { .. }) => false,
-            _ => true,
+        let outcome = match ask(conf, request.clone(), end.saturating_duration_since(Instant::now())) {
+            Ok(Reply::Failed(failure)) if failure.code == code::TRY_AGAIN => Ok(refusal.insert(failure).clone()),
+            Err(error @ (FrameError::Connect { .. } | FrameError::Exchange { .. })) => Err(error),
+            answer => return answer,
         };
-        if is_final || Instant::now() + PAUSE >= end {
-            return outcome;
+        if Instant::now() + PAUSE >= end {
+            return refusal.map_or(outcome.map(Reply::Failed), |failure| Ok(Reply::Failed(failure)));
         }
         sleep(PAUSE);
     }

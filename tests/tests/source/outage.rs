@@ -1,6 +1,7 @@
 //! A start while the API is away.
 
 use anyhow::{Result, ensure};
+use nix::sys::signal::Signal;
 use sortie_testkit::helper::NODE;
 use sortie_testkit::lab::server4;
 use sortie_testkit::{Flow, PodSpec, kernel, manifest};
@@ -50,5 +51,30 @@ fn a_first_start_without_the_api_waits_and_touches_nothing() -> Result<()> {
         assert_eq!(kernel::own_state(&lab.node)?, before);
         scene.api.resume()?;
         helper.await_ready()
+    })
+}
+
+/// Each of them is asked for as long as its ADD may take, one after the other that would be far longer.
+#[test]
+fn pods_that_are_asked_for_in_vain_hold_up_nobody_else() -> Result<()> {
+    with_api(|lab, scene| {
+        scene.admin.apply(&manifest::all(&[policy(), pod("phone", "sip", NODE)]))?;
+        let _helper = scene.helper()?;
+        let network = &scene.network()?;
+        scene.api.signal(Signal::SIGSTOP)?;
+        let outcome = std::thread::scope(|scope| {
+            let strangers: Vec<_> = (0..16)
+                .map(|index| scope.spawn(move || network.pod(PodSpec::new(&format!("stranger{index}"))).err()))
+                .collect();
+            let phone = network.pod(PodSpec::new("phone"));
+            let refused: Vec<_> = strangers.into_iter().map(|stranger| stranger.join().ok().flatten()).collect();
+            (phone, refused)
+        });
+        scene.api.signal(Signal::SIGCONT)?;
+        for refused in outcome.1 {
+            let refused = refused.map(|error| format!("{error:#}")).unwrap_or_default();
+            ensure!(refused.contains("not known yet") && refused.contains("does not answer"), "{refused}");
+        }
+        leaves_by(lab, &outcome.0?.namespace, Flow::udp(5060, server4(7000)), "b")
     })
 }

@@ -77,7 +77,7 @@ fn an_owner_that_answers_on_the_wire_is_not_asked_again_at_once() {
     let seen = Input::Wire { identity: identity(), started, sighting: Sighting::Owner(NodeNumber(2)) };
     let probes = |actions: &[Action]| actions.iter().any(|action| matches!(action, Action::ProbeOnWire { .. }));
     assert!(!probes(&machine.handle(started, seen)), "asked again at once");
-    let due = machine.next_wakeup(started).unwrap();
+    let due = machine.next_wakeup().unwrap();
     assert!(due > started && due <= Millis(started.0 + 25), "{due:?}");
     assert!(probes(&machine.handle(due, Input::Tick)), "not asked again");
 }

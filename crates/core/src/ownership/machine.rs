@@ -213,9 +213,11 @@ impl Machine {
         actions.sort_by_key(order_of);
     }
 
-    /// The permission of the kernel is one for all identities: the earliest end counts.
+    /// The permission of the kernel is one for all identities: the earliest end counts. What was handed over last leaves
+    /// it to run out.
     fn renew(&mut self, now: Millis) -> Option<Action> {
-        let until = self.units.values().filter_map(Unit::lease_end).min();
+        let passes = || self.units.values().filter_map(|unit| unit.passes).filter(|end| *end > now).max();
+        let until = self.units.values().filter_map(Unit::lease_end).min().or_else(passes);
         let unchanged = match (until, self.lease) {
             (Some(new), Some(old)) => new >= old && new.since(old) < RENEW / 2 && old.since(now) > LEASE / 2,
             (None, None) => true,

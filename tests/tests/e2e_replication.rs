@@ -128,3 +128,22 @@ fn silent_pods_are_reached_after_the_owners_node_died() -> Result<()> {
 fn silent_pods_are_reached_after_a_planned_move() -> Result<()> {
     survive("planned move", Cluster::stop)
 }
+
+/// What a pod of the successor sends while the connections are not loaded yet begins none of its own.
+#[test]
+fn calls_keep_their_ports_while_their_own_node_takes_over() -> Result<()> {
+    let mut cluster = running()?;
+    let owner = cluster.await_owner(&all(), AGREE)?;
+    let flows = [Flow::udp(5060, SERVER.into()), Flow::tcp(5060, SERVER.into())];
+    let start = |number: usize| Stream::start(&cluster.nodes[number - 1].pod, &flows, Duration::from_millis(1));
+    let streams = others(owner).into_iter().map(start).collect::<Result<Vec<_>>>()?;
+    streams.iter().try_for_each(|stream| stream.answered(200, AGREE)).with_context(|| cluster.logs())?;
+    cluster.stop(owner)?;
+    cluster.await_owner(&others(owner), AGREE)?;
+    streams.iter().try_for_each(|stream| stream.answered(200, AGREE)).with_context(|| cluster.logs())?;
+    for (flow, tally) in streams.into_iter().flat_map(Stream::stop) {
+        let sources: Vec<_> = tally.seen.keys().map(|seen| seen.source).collect();
+        ensure!(sources.len() == 1 && tally.connections <= 1, "{flow}: {sources:?}\n{}", cluster.logs());
+    }
+    Ok(())
+}

@@ -8,6 +8,7 @@ mod burst;
 mod catalogue;
 mod cli;
 mod due;
+mod explain;
 mod folder;
 mod health;
 mod install;
@@ -25,6 +26,7 @@ mod source;
 mod status;
 mod store;
 mod uninstall;
+mod witness;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -45,6 +47,8 @@ fn main() -> ExitCode {
         Command::Run(options) => run::run(&options),
         Command::Crds => kubernetes::crds::text().and_then(|text| print(&text)),
         Command::Status(options) => status::status(&options).and_then(|text| print(&text)),
+        Command::Explain(options) => explain::explain(&options).and_then(|text| print(&text)),
+        Command::ExplainHelp => print(cli::EXPLAIN_HELP),
         Command::InstallHelp => print(cli::INSTALL_HELP),
         Command::Install(options) => match install::install(&options) {
             Ok(install::Found::Entry) => Ok(()),

@@ -17,6 +17,8 @@ pub mod fake;
 #[cfg(feature = "async")]
 mod linux;
 #[cfg(feature = "async")]
+pub mod lookup;
+#[cfg(feature = "async")]
 pub mod neighbour;
 #[cfg(feature = "blocking")]
 mod netlink;

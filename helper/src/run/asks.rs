@@ -15,6 +15,7 @@ use crate::kubernetes::Answer;
 use crate::node::CODE_AGAIN;
 use crate::server::Ask;
 use crate::source::Lookup;
+use crate::witness;
 
 /// After attachments came or went: time for the plugin to finish its part.
 const SETTLE: Duration = Duration::from_secs(2);
@@ -71,7 +72,11 @@ impl Daemon {
 
     async fn answer(&mut self, (request, back): Ask) {
         let changes = matches!(request, Request::Attach(_) | Request::Detach(_) | Request::Gc { .. });
+        let question = if let Request::Explain(question) = &request { Some(question.clone()) } else { None };
         let mut reply = self.node.handle(request).await;
+        if let (Reply::Explained(told), Some(question)) = (&mut reply, question) {
+            witness::testify(told, &question, self.options.place.numbers).await;
+        }
         if let (Reply::Status(report), Some(ownership)) = (&mut reply, &self.ownership) {
             report.refused = ownership.refused(REFUSED).await;
         }

@@ -3,6 +3,7 @@
 //! Guarantees: a value out of range is refused with its flag and the remedy. Leaves out: everything that
 //! needs the machine.
 
+mod doctor;
 mod explain;
 mod install;
 mod source;
@@ -17,6 +18,7 @@ use log::LevelFilter;
 use sortie_core::desired::Steering;
 use sortie_core::ids::{self, Mask, Numbers};
 
+pub(crate) use doctor::{DoctorOptions, HELP as DOCTOR_HELP};
 pub(crate) use explain::{ExplainOptions, HELP as EXPLAIN_HELP};
 pub(crate) use install::{HELP as INSTALL_HELP, InstallOptions, Mode};
 pub(crate) use source::SourceOptions;
@@ -36,6 +38,7 @@ usage: sortie-helper run --node NAME (--manifests DIR | --kubernetes [--kubeconf
        sortie-helper status [--socket PATH] [-o text|json]
        sortie-helper explain --pod NAMESPACE/NAME --protocol PROTOCOL --destination ADDRESS[:PORT]
                              [--source-port PORT]   (explain --help says more)
+       sortie-helper doctor [-o text|json]   (doctor --help says more)
        sortie-helper install [--watch | --check] [--cni-conf-dir DIR] [--cni-bin-dir DIR] [--plugin PATH]
                              [--net-conf JSON]   (install --help says more)
        sortie-helper crds
@@ -81,6 +84,8 @@ pub(crate) enum Command {
     Status(StatusOptions),
     Explain(ExplainOptions),
     ExplainHelp,
+    Doctor(DoctorOptions),
+    DoctorHelp,
     Install(InstallOptions),
     InstallHelp,
     Uninstall(UninstallOptions),
@@ -169,13 +174,14 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
     match verb.as_str() {
         "install" => return install::parse(&mut parser),
         "explain" => return explain::parse(&mut parser),
+        "doctor" => return doctor::parse(&mut parser),
         _ => {}
     }
     if !["run", "status", "crds", "uninstall"].contains(&verb.as_str()) {
         return Err(value(
             "command",
             format!("{verb} is unknown"),
-            "use run, status, explain, crds, install or uninstall",
+            "use run, status, explain, doctor, crds, install or uninstall",
         ));
     }
     let mut flags = Flags::default();

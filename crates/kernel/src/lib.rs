@@ -25,6 +25,8 @@ mod netlink;
 pub mod netns;
 mod platform;
 #[cfg(feature = "async")]
+pub mod survey;
+#[cfg(feature = "async")]
 pub mod tracking;
 
 pub use error::KernelError;

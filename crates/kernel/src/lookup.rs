@@ -73,10 +73,10 @@ pub enum Answer {
 }
 
 impl Answer {
-    /// Whether the source check refused the packet (`rp_filter`).
+    /// Whether the source check refused the packet (`rp_filter`): newer kernels say so with another errno.
     #[must_use]
     pub fn is_source_check(&self) -> bool {
-        *self == Self::Refused(libc::EXDEV)
+        [libc::EXDEV, libc::EINVAL].map(Self::Refused).contains(self)
     }
 }
 
@@ -209,7 +209,9 @@ fn header(to: IpAddr, from: Option<IpAddr>) -> [u8; HEADER] {
     header[0] = u8::try_from(family).unwrap_or_default();
     header[1] = bits(to);
     header[2] = from.map(bits).unwrap_or_default();
-    header[8..].copy_from_slice(&LOOKUP_TABLE.to_ne_bytes());
+    // IPv6 tells the table unasked, and takes no other flag.
+    let flags = if to.is_ipv4() { LOOKUP_TABLE } else { 0 };
+    header[8..].copy_from_slice(&flags.to_ne_bytes());
     header
 }
 

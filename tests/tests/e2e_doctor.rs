@@ -156,7 +156,7 @@ fn marks_that_iptables_writes_are_found() -> Result<()> {
 #[test]
 fn a_firewall_that_drops_the_tunnel_is_found_until_it_lets_it_pass() -> Result<()> {
     scenario(|lab| {
-        lab.node.ip("link add sor0 type dummy\nlink set sor0 up")?;
+        lab.node.ip("link add sor0 type bridge\nlink set sor0 up")?;
         lab.node.nft("table ip filter { chain FORWARD { type filter hook forward priority 0; policy drop; }; }")?;
         finds(&told(lab, &[])?, "warning", &["forward", "chain ip filter FORWARD", "-i sor0 -j ACCEPT"])?;
         lab.node.nft("add rule ip filter FORWARD iifname sor0 accept")?;

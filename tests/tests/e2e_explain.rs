@@ -2,30 +2,41 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails where its assumption does")]
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+use sortie_testkit::cluster::{Cluster, SERVER, SERVER6, manifests};
 use sortie_testkit::lab::{PATIENCE, SILENCE, server4, servers};
-use sortie_testkit::{Flow, Lab, Pod, PodSpec, Transport, command, helper, manifest, poll, probe, programs};
+use sortie_testkit::{Capture, Flow, Lab, Pod, PodSpec, Transport, command, helper, manifest, poll, probe, programs};
 use sortie_tests::expect::is_dropped_soon;
 use sortie_tests::scene::SOON;
 use sortie_tests::{Scene, scenario};
 
 /// Runs `explain` with these words.
 fn run(lab: &Lab, words: &[&str]) -> Result<Output> {
+    run_at(&helper::socket(lab), words)
+}
+
+fn run_at(socket: &Path, words: &[&str]) -> Result<Output> {
     let mut ask = Command::new(programs::ours("sortie-helper")?);
-    ask.arg("explain").args(words).arg("--socket").arg(helper::socket(lab));
+    ask.arg("explain").args(words).arg("--socket").arg(socket);
     command::output(&mut ask, "")
 }
 
 /// The answer about a flow of a pod in the namespace `default`.
 fn explained(lab: &Lab, pod: &str, flow: Flow) -> Result<Value> {
+    explained_at(&helper::socket(lab), pod, flow)
+}
+
+fn explained_at(socket: &Path, pod: &str, flow: Flow) -> Result<Value> {
     let (pod, to) = (format!("default/{pod}"), flow.to.to_string());
     let mut words = vec!["--pod", &pod, "--protocol", flow.transport.name(), "--destination", &to, "-o", "json"];
     let port = flow.port.to_string();
     words.extend(["--source-port", &port]);
-    let output = run(lab, &words)?;
+    let output = run_at(socket, &words)?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).context("no JSON")
 }
@@ -241,4 +252,41 @@ fn a_pod_that_is_not_here_is_said_to_be_unknown_or_elsewhere() -> Result<()> {
         ensure!(String::from_utf8_lossy(&silent.stderr).contains("doctor"), "{silent:?}");
         Ok(())
     })
+}
+
+/// Longest time for busy nodes to agree.
+const AGREE: Duration = Duration::from_secs(20);
+
+/// The owner sends itself, the others send by it, and the switch sees packets with the address from the owner only.
+#[test]
+fn what_leaves_by_another_node_is_said_with_that_node() -> Result<()> {
+    let mut cluster = Cluster::new(3)?;
+    cluster.manifest("all.yaml", &manifests(3))?;
+    for number in 1..=3 {
+        cluster.start(number)?;
+    }
+    let capture = Capture::start(&cluster.switch)?;
+    let owner = cluster.await_owner(&[1, 2, 3], AGREE)?;
+    for node in &cluster.nodes {
+        let (number, outcome) = (node.number, if node.number == owner { "route" } else { "tunnel" });
+        for to in [SocketAddr::from(SERVER), SERVER6.into()] {
+            let flow = Flow::udp(5060, to);
+            let ask = || explained_at(&cluster.socket(number), &format!("sip-{number}"), flow).ok();
+            let told = poll(AGREE, "the expected outcome", || ask().filter(|told| told["outcome"] == outcome))
+                .with_context(|| format!("{:#}\n{}", ask().unwrap_or_default(), cluster.logs()))?;
+            assert_eq!(
+                (&told["way"]["node"], &told["source"]["owner"]),
+                (&format!("n{owner}").into(), &format!("n{owner}").into())
+            );
+            ensure!(failed(&told).is_empty(), "{told:#}");
+            let seen = poll(AGREE, "an answer", || probe(&node.pod, flow, PATIENCE).ok().flatten())?;
+            assert_eq!(addresses(&told), [seen.source.ip()], "{told:#}");
+        }
+    }
+    let servers = [SERVER.0.into(), SERVER6.0.into()];
+    let outward = |c: &&sortie_testkit::Captured| c.is_incoming && servers.contains(&c.packet.destination);
+    let ports: std::collections::BTreeSet<String> =
+        capture.packets()?.iter().filter(outward).map(|c| c.device.clone()).collect();
+    assert_eq!(ports, [format!("n{owner}o")].into(), "{}", cluster.logs());
+    Ok(())
 }

@@ -150,9 +150,10 @@ pub struct Report {
 }
 
 type Outcome = Seen<Vec<Finding>>;
+type Judge = fn(&Facts) -> Outcome;
 
 /// Every check by its name.
-const CHECKS: [(&str, fn(&Facts) -> Outcome); 16] = [
+const CHECKS: [(&str, Judge); 16] = [
     ("kernel", node::kernel),
     ("nft", node::nft),
     ("table", node::table),

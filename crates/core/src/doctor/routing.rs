@@ -58,7 +58,7 @@ pub(super) fn networkd(facts: &Facts) -> Outcome {
     let Some(texts) = facts.networkd.as_ref().map_err(Clone::clone)? else { return Ok(Vec::new()) };
     let value = |wanted: &str| {
         let lines = texts.iter().flat_map(|text| text.lines()).filter_map(|line| line.split_once('='));
-        lines.filter(|(key, _)| key.trim() == wanted).map(|(_, value)| value.trim().to_ascii_lowercase()).last()
+        lines.filter(|(key, _)| key.trim() == wanted).map(|(_, value)| value.trim().to_ascii_lowercase()).next_back()
     };
     let is_on = |setting: &&str| value(setting).is_none_or(|value| !NO.contains(&value.as_str()));
     let told = |setting: &str| {

@@ -11,7 +11,7 @@ use sortie_core::ids::{EXIT_NONE, Numbers, PRIORITY_MAIN, TABLE_MAIN};
 use sortie_core::model::{DeviceName, Family};
 use sortie_core::state::{ConntrackEntry, ConntrackFilter};
 use sortie_kernel::KernelError;
-use sortie_kernel::blocking::Conntrack;
+use sortie_kernel::blocking::{Conntrack, Elements};
 use sortie_kernel::lookup::{Answer, Lookup, Packet};
 
 use crate::node::chain;
@@ -29,6 +29,9 @@ pub(crate) async fn testify(told: &mut Explanation, question: &Question, numbers
         told.look([Check::new("routing", Finding::Note, format!("the kernel could not be asked: {}", chain(&error)))]);
     }
     told.look(fullness());
+    if told.source.as_ref().is_some_and(|source| source.leased) {
+        told.look([permission()]);
+    }
     // The table may be long.
     let flows = tokio::task::spawn_blocking(move || Conntrack::open()?.find(&ConntrackFilter::Address(own))).await;
     if let Ok(Ok(flows)) = flows {
@@ -112,6 +115,24 @@ fn disagreement(way: &Way, answer: &Answer) -> String {
     format!(
         "the kernel says otherwise: {answer}, expected was {wanted}; look for foreign rules before {PRIORITY_MAIN} in `ip rule` (`sortie-helper doctor`)"
     )
+}
+
+/// Whether this node may send with addresses that others could own, as the kernel sees it.
+fn permission() -> Check {
+    match Elements::open().and_then(|mut elements| elements.lease_left()) {
+        Ok(left) if left.is_zero() => {
+            let message = "the permission to send with addresses that other nodes could own has run out: the node hears no majority, or its helper is late (drop_lease)";
+            Check::new("owner", Finding::Fails, message)
+        }
+        Ok(left) => Check::new(
+            "owner",
+            Finding::Ok,
+            format!("the permission to send with it is there, for {} ms more", left.as_millis()),
+        ),
+        Err(error) => {
+            Check::new("owner", Finding::Note, format!("the permission to send cannot be read: {}", chain(&error)))
+        }
+    }
 }
 
 /// Packets that find no room in the table of connections are dropped.

@@ -279,6 +279,12 @@ fn what_leaves_by_another_node_is_said_with_that_node() -> Result<()> {
                 (&format!("n{owner}").into(), &format!("n{owner}").into())
             );
             ensure!(failed(&told).is_empty(), "{told:#}");
+            let has_permission = told["checks"].to_string().contains("the permission to send with it is there");
+            assert_eq!(
+                (told["source"]["leased"] == true, has_permission),
+                (number == owner, number == owner),
+                "{told:#}"
+            );
             let seen = poll(AGREE, "an answer", || probe(&node.pod, flow, PATIENCE).ok().flatten())?;
             assert_eq!(addresses(&told), [seen.source.ip()], "{told:#}");
         }

@@ -146,6 +146,8 @@ pub struct SourceAddress {
     pub service: String,
     /// Node that owns the address.
     pub owner: String,
+    /// Whether this node sends with it only while it has the permission that ends by itself.
+    pub leased: bool,
 }
 
 /// What a check found.

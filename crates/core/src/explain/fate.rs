@@ -251,9 +251,7 @@ impl Decided<'_> {
 
     fn owner(&self, service: &ObjectName) -> Option<Check> {
         let owner = self.scene.owners.get(service)?;
-        let by_lease =
-            if self.scene.leased.contains(service) { ", which needs the permission that ends by itself" } else { "" };
-        Some(Check::new("owner", Finding::Ok, format!("node {owner} owns the address of Service {service}{by_lease}")))
+        Some(Check::new("owner", Finding::Ok, format!("node {owner} owns the address of Service {service}")))
     }
 
     /// A Service that lacks an address of the packet's family.

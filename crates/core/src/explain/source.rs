@@ -22,6 +22,7 @@ pub(super) fn source(scene: &Scene<'_>, whose: Whose, (own, way): (IpAddr, Optio
             let first = addresses.iter().copied().find(|address| Family::of(*address) == Family::of(own));
             SourceAddress {
                 owner: scene.owners.get(&name).cloned().unwrap_or_default(),
+                leased: scene.leased.contains(&name),
                 service: name.to_string(),
                 ..kind("service", first.into_iter().collect())
             }

@@ -55,8 +55,9 @@ fn the_kernel_is_asked_what_ip_route_get_asks() {
             }
             let other = Packet { protocol: 132, ports: (5099, 1), ..packet(pair, 1) };
             assert!(matches!(lookup.forward(&other).unwrap(), Answer::Sent { .. }), "SCTP cannot be said to it");
-            assert_eq!(lookup.towards(address(gateway)).unwrap(), device("b"));
         }
+        assert_eq!(lookup.towards(address("2001:db8:2::9")).unwrap(), device("b"));
+        assert_eq!(lookup.towards(address("2001:db8:1::9")).unwrap(), device("a"));
         run("sysctl -qw net.ipv4.conf.a.rp_filter=1");
         let spoofed = lookup.forward(&packet(("203.0.113.9", "198.51.100.5"), 1)).unwrap();
         assert!(spoofed.is_source_check(), "{spoofed}");

@@ -3,6 +3,8 @@
 //! Guarantees: a value out of range is refused with its flag and the remedy. Leaves out: everything that
 //! needs the machine.
 
+mod doctor;
+mod explain;
 mod install;
 mod source;
 mod uninstall;
@@ -16,6 +18,8 @@ use log::LevelFilter;
 use sortie_core::desired::Steering;
 use sortie_core::ids::{self, Mask, Numbers};
 
+pub(crate) use doctor::{DoctorOptions, HELP as DOCTOR_HELP};
+pub(crate) use explain::{ExplainOptions, HELP as EXPLAIN_HELP};
 pub(crate) use install::{HELP as INSTALL_HELP, InstallOptions, Mode};
 pub(crate) use source::SourceOptions;
 pub(crate) use uninstall::{Afterwards, UninstallOptions};
@@ -32,6 +36,9 @@ sortie-helper: outbound routes for pods, node daemon and operator commands
 
 usage: sortie-helper run --node NAME (--manifests DIR | --kubernetes [--kubeconfig PATH]) [flags]
        sortie-helper status [--socket PATH] [-o text|json]
+       sortie-helper explain --pod NAMESPACE/NAME --protocol PROTOCOL --destination ADDRESS[:PORT]
+                             [--source-port PORT]   (explain --help says more)
+       sortie-helper doctor [-o text|json]   (doctor --help says more)
        sortie-helper install [--watch | --check] [--cni-conf-dir DIR] [--cni-bin-dir DIR] [--plugin PATH]
                              [--net-conf JSON]   (install --help says more)
        sortie-helper crds
@@ -75,6 +82,10 @@ pub(crate) enum Command {
     Crds,
     Run(RunOptions),
     Status(StatusOptions),
+    Explain(ExplainOptions),
+    ExplainHelp,
+    Doctor(DoctorOptions),
+    DoctorHelp,
     Install(InstallOptions),
     InstallHelp,
     Uninstall(UninstallOptions),
@@ -160,11 +171,18 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
         Some(Short('V') | Long("version")) => return Ok(Command::Version),
         Some(other) => return Err(other.unexpected().into()),
     };
-    if verb == "install" {
-        return install::parse(&mut parser);
+    match verb.as_str() {
+        "install" => return install::parse(&mut parser),
+        "explain" => return explain::parse(&mut parser),
+        "doctor" => return doctor::parse(&mut parser),
+        _ => {}
     }
     if !["run", "status", "crds", "uninstall"].contains(&verb.as_str()) {
-        return Err(value("command", format!("{verb} is unknown"), "use run, status, crds, install or uninstall"));
+        return Err(value(
+            "command",
+            format!("{verb} is unknown"),
+            "use run, status, explain, doctor, crds, install or uninstall",
+        ));
     }
     let mut flags = Flags::default();
     while let Some(argument) = parser.next()? {

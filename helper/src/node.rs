@@ -6,6 +6,7 @@
 mod addresses;
 mod attach;
 mod check;
+mod explain;
 mod judged;
 mod keep;
 mod peering;
@@ -282,6 +283,7 @@ impl<P: Platform> Node<P> {
             Request::Check { key, addresses } => self.check(&key, &addresses).await,
             Request::Gc { network, valid } => self.gc(&network, &valid).await,
             Request::Status => Ok(Reply::Status(Box::new(self.report().await))),
+            Request::Explain(question) => Ok(Reply::Explained(Box::new(self.explain(&question).await))),
         };
         answer.unwrap_or_else(Reply::Failed)
     }

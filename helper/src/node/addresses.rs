@@ -192,6 +192,11 @@ impl<P: Platform> Node<P> {
         self.sole_candidate(service).or_else(chosen)
     }
 
+    /// Names of the nodes that own addresses, as far as they are known.
+    pub(super) fn owner_names(&self) -> BTreeMap<ObjectName, String> {
+        self.with_addresses().filter_map(|service| Some((service.name.clone(), self.owner(service)?))).collect()
+    }
+
     pub(super) fn addresses(&self) -> Vec<AddressStatus> {
         let on = |service: &Service| {
             let answers = self.answering.iter().filter(|answer| service.addresses.contains(&answer.address));

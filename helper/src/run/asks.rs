@@ -6,8 +6,10 @@
 
 use std::time::Duration;
 
+use sortie_core::explain::Question;
 use sortie_core::model::PodReference;
 use sortie_ipc::{Failure, Reply, Request};
+use tokio::sync::oneshot;
 
 use super::Daemon;
 use super::clock::RETRY;
@@ -15,6 +17,7 @@ use crate::kubernetes::Answer;
 use crate::node::CODE_AGAIN;
 use crate::server::Ask;
 use crate::source::Lookup;
+use crate::witness;
 
 /// After attachments came or went: time for the plugin to finish its part.
 const SETTLE: Duration = Duration::from_secs(2);
@@ -71,6 +74,9 @@ impl Daemon {
 
     async fn answer(&mut self, (request, back): Ask) {
         let changes = matches!(request, Request::Attach(_) | Request::Detach(_) | Request::Gc { .. });
+        if let Request::Explain(question) = request {
+            return self.explain(question, back).await;
+        }
         let mut reply = self.node.handle(request).await;
         if let (Reply::Status(report), Some(ownership)) = (&mut reply, &self.ownership) {
             report.refused = ownership.refused(REFUSED).await;
@@ -81,6 +87,19 @@ impl Daemon {
         if changes {
             self.clock.within(if self.node.ready().is_ok() { SETTLE } else { RETRY });
         }
+    }
+
+    /// The kernel is asked aside: its table of connections may be long.
+    async fn explain(&mut self, question: Question, back: oneshot::Sender<Reply>) {
+        let mut reply = self.node.handle(Request::Explain(question.clone())).await;
+        let numbers = self.options.place.numbers;
+        tokio::spawn(async move {
+            if let Reply::Explained(told) = &mut reply {
+                witness::testify(told, &question, numbers).await;
+            }
+            // Who has stopped waiting is not told.
+            let _ = back.send(reply);
+        });
     }
 }
 

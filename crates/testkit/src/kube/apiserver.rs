@@ -14,6 +14,7 @@ use nix::sys::signal::Signal;
 use super::certificates::{Authority, Identity, Names};
 use super::kubeconfig;
 use super::kubectl::Kubectl;
+use super::shell::Shell;
 use crate::net::Namespace;
 use crate::process::Process;
 use crate::tools::{Group, ensure};
@@ -166,6 +167,14 @@ impl ApiServer {
         let path = self.folder.join(format!("{name}.kubeconfig"));
         std::fs::write(&path, config).with_context(|| format!("cannot write {}", path.display()))?;
         Kubectl::new(&self.place, &path)
+    }
+
+    /// A shell whose `kubectl` is the administrator's, in a folder.
+    ///
+    /// # Errors
+    /// When kubectl cannot be built.
+    pub fn shell(&self, folder: &Path) -> Result<Shell> {
+        Shell::new(&self.place, folder, ("KUBECONFIG", self.admin().into()))
     }
 
     fn admin(&self) -> PathBuf {

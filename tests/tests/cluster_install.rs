@@ -7,12 +7,17 @@ use anyhow::{Context, Result, ensure};
 use sortie_testkit::kube::Place;
 use sortie_testkit::lab::{GATEWAY4, GATEWAY6};
 
+#[path = "cluster/archive.rs"]
+mod archive;
 #[path = "cluster/product.rs"]
 mod product;
+#[path = "cluster/residue.rs"]
+mod residue;
 #[path = "cluster/wire.rs"]
 mod wire;
 
 use product::{Pod, Product, SYSTEM};
+use residue::{conflist, nothing_is_left};
 use wire::{Sent, Wire, seen};
 
 /// All nodes.
@@ -27,7 +32,7 @@ fn what_install_says_makes_pods_of_a_cluster_leave_by_their_routes_and_uninstall
     let said = |what: &str| eprintln!("{:>6} ms  {what}", started.elapsed().as_millis());
     let mut product = Product::new()?;
     said("cluster with the image");
-    let before = NODES.map(|node| conflist(&product, node)).into_iter().collect::<Result<Vec<_>>>()?;
+    let before = NODES.map(|node| conflist(&product.cluster, node)).into_iter().collect::<Result<Vec<_>>>()?;
     product.install()?;
     said("installed");
     every_node_passes_its_pods_through_us(&product)?;
@@ -49,19 +54,14 @@ fn what_install_says_makes_pods_of_a_cluster_leave_by_their_routes_and_uninstall
     product.uninstall()?;
     said("uninstalled");
     for (node, before) in NODES.into_iter().zip(before) {
-        nothing_is_left(&product, node, &before)?;
+        nothing_is_left(&product.cluster, node, &before)?;
     }
     Ok(())
 }
 
-fn conflist(product: &Product, node: usize) -> Result<String> {
-    let path = product.disk(node, "cni/net.d/10-pods.conflist")?;
-    std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
-}
-
 fn every_node_passes_its_pods_through_us(product: &Product) -> Result<()> {
     for node in NODES {
-        let list: serde_json::Value = serde_json::from_str(&conflist(product, node)?)?;
+        let list: serde_json::Value = serde_json::from_str(&conflist(&product.cluster, node)?)?;
         let last = list["plugins"].as_array().and_then(|plugins| plugins.last());
         ensure!(last.is_some_and(|entry| entry["type"] == "sortie"), "conflist of n{node}: {list:#}");
         ensure!(product.disk(node, "opt/cni/bin/sortie")?.is_file(), "no plugin on n{node}");
@@ -220,28 +220,4 @@ fn pods_go_on_when_the_owner_loses_its_power_and_the_node_comes_back(product: &m
     product.cluster.boot(owner)?;
     go_on(product, wire, &gone)?;
     go_on(product, wire, &stay)
-}
-
-fn nothing_is_left(product: &Product, node: usize, conflist_before: &str) -> Result<()> {
-    assert_eq!(conflist(product, node)?, conflist_before);
-    for path in ["opt/cni/bin/sortie", "lib/sortie"] {
-        ensure!(!product.disk(node, path)?.exists(), "{path} is left on n{node}");
-    }
-    let inside = product.cluster.node(node)?.inside()?;
-    let asked: [(&str, &[&str]); 5] = [
-        ("ls", &["/run"]),
-        ("ip", &["rule", "show"]),
-        ("ip", &["-6", "rule", "show"]),
-        ("ip", &["route", "show", "table", "all"]),
-        ("ip", &["-6", "route", "show", "table", "all"]),
-    ];
-    for (program, words) in asked {
-        let said = inside.run(program, words)?;
-        ensure!(!said.contains("sortie") && !said.contains("proto 155"), "{program} {words:?} on n{node}: {said}");
-    }
-    let tables = inside.run("nft", &["list", "tables"])?;
-    ensure!(!tables.contains("sortie"), "tables on n{node}: {tables}");
-    let devices = inside.run("ip", &["-o", "link"])?;
-    ensure!(!devices.contains("sor0"), "devices on n{node}: {devices}");
-    Ok(())
 }

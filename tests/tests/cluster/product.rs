@@ -1,19 +1,18 @@
 //! The product on a cluster, installed from its manifests as a person would.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use serde_json::Value;
 use sortie_testkit::kube::{Cluster, Kubectl, Setup};
 use sortie_testkit::lab::{SERVER4, SERVER6};
-use sortie_testkit::{image, poll, programs, until};
+use sortie_testkit::{poll, programs, until};
+
+use crate::archive;
 
 /// How long it may take on a busy machine until something is as it must be.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
-/// Name of the image in the manifests.
-const IMAGE: &str = concat!("sortie.dev/sortie:", env!("CARGO_PKG_VERSION"));
 /// Namespace of the manifests.
 pub(crate) const SYSTEM: &str = "sortie-system";
 /// How often a pod sends, in milliseconds.
@@ -38,8 +37,8 @@ impl Product {
     pub(crate) fn new() -> Result<Self> {
         let mut cluster = Cluster::start(&Setup::new(Path::new(env!("CARGO_BIN_EXE_probe"))))?;
         let root = cluster.site.net().scratch().folder("product")?;
-        fill(&root)?;
-        cluster.load(&root, (IMAGE, &["/sortie-helper", "--help"]))?;
+        archive::fill(&root)?;
+        cluster.load(&root, (archive::IMAGE, archive::RUNS))?;
         let kubectl = cluster.kubectl()?;
         Ok(Self { cluster, kubectl })
     }
@@ -144,19 +143,4 @@ impl Product {
 /// A folder of the repository.
 fn folder(name: &str) -> String {
     programs::workspace().join(name).display().to_string()
-}
-
-/// The tree of the image that `cargo xtask image` makes, out of the programs under test.
-fn fill(root: &Path) -> Result<()> {
-    let nft = ["/usr/sbin/nft", "/sbin/nft"].map(Path::new).into_iter().find(|path| path.is_file());
-    image::add(root, nft.context("nft is not there; `cargo xtask setup`")?)?;
-    std::fs::create_dir_all(root.join("usr/sbin")).context("cannot create a folder")?;
-    std::fs::rename(root.join("nft"), root.join("usr/sbin/nft")).context("cannot move nft")?;
-    for name in ["sortie-helper", "sortie"] {
-        image::add(root, &programs::ours(name)?)?;
-        // Names for a debugger are most of it, and every node takes them in.
-        let stripped = Command::new("strip").arg("--strip-debug").arg(root.join(name)).status();
-        ensure!(stripped.context("cannot start strip")?.success(), "{name} cannot be stripped");
-    }
-    Ok(())
 }

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use sortie_testkit::kube::Place;
 
+use crate::desk::Desk;
 use crate::objects::{list, route, service, vips};
 use crate::product::{Pod, Product, SYSTEM};
 use crate::residue::{conflist, nothing_is_left};
@@ -19,9 +20,10 @@ fn what_install_says_makes_pods_of_a_cluster_leave_by_their_routes_and_uninstall
     let started = Instant::now();
     let said = |what: &str| eprintln!("{:>6} ms  {what}", started.elapsed().as_millis());
     let mut product = Product::new()?;
-    said("cluster with the image");
+    let desk = Desk::new(&product.cluster)?;
+    said("cluster");
     let before = NODES.map(|node| conflist(&product.cluster, node)).into_iter().collect::<Result<Vec<_>>>()?;
-    product.install()?;
+    desk.follow(&product.cluster, ("install/README.md", "install"))?;
     said("installed");
     every_node_passes_its_pods_through_us(&product)?;
     let wire = Wire::new(&product.cluster.site.switch)?;
@@ -39,8 +41,9 @@ fn what_install_says_makes_pods_of_a_cluster_leave_by_their_routes_and_uninstall
     said("drain");
     pods_go_on_when_the_owner_loses_its_power_and_the_node_comes_back(&mut product, &wire)?;
     said("power cut and boot");
-    product.uninstall()?;
+    desk.follow(&product.cluster, ("install/README.md", "remove"))?;
     said("uninstalled");
+    desk.follow(&product.cluster, ("docs/operations.md", "nothing is left"))?;
     for (node, before) in NODES.into_iter().zip(before) {
         nothing_is_left(&product.cluster, node, &before)?;
     }

@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sortie_testkit::kube::{Cluster, Kubectl, Setup};
 use sortie_testkit::lab::{SERVER4, SERVER6};
-use sortie_testkit::{poll, programs, until};
+use sortie_testkit::{poll, until};
 
 use crate::archive;
+use crate::objects::{Pods, VIPS, list, send};
 
 /// How long it may take on a busy machine until something is as it must be.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
@@ -33,18 +34,22 @@ pub(crate) struct Pod {
 }
 
 impl Product {
-    /// Three nodes that have the image.
+    /// Three nodes.
     pub(crate) fn new() -> Result<Self> {
-        let mut cluster = Cluster::start(&Setup::new(Path::new(env!("CARGO_BIN_EXE_probe"))))?;
-        let root = cluster.site.net().scratch().folder("product")?;
-        archive::fill(&root)?;
-        cluster.load(&root, (archive::IMAGE, archive::RUNS))?;
+        let cluster = Cluster::start(&Setup::new(Path::new(env!("CARGO_BIN_EXE_probe"))))?;
         let kubectl = cluster.kubectl()?;
         Ok(Self { cluster, kubectl })
     }
 
-    /// As `install/README.md` says.
-    pub(crate) fn install(&self) -> Result<()> {
+    /// Brings the image to every node.
+    pub(crate) fn load(&mut self) -> Result<()> {
+        let root = self.cluster.site.net().scratch().folder("product")?;
+        archive::fill(&root)?;
+        self.cluster.load(&root, (archive::IMAGE, archive::RUNS))
+    }
+
+    /// As `install/README.md` says, out of a folder.
+    pub(crate) fn install(&self, folder: &Path) -> Result<()> {
         let key = self.cluster.site.net().scratch().path().join("key");
         let mut random = [0; 32];
         std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut random).context("no random key")?;
@@ -52,17 +57,8 @@ impl Product {
         let key = format!("--from-file={}", key.display());
         self.kubectl.run(&["create", "namespace", SYSTEM])?;
         self.kubectl.run(&["-n", SYSTEM, "create", "secret", "generic", "sortie-peer-key", &key])?;
-        self.kubectl.run(&["apply", "-k", &folder("install")])?;
+        self.kubectl.run(&["apply", "-k", &folder.display().to_string()])?;
         self.cluster.rolled_out(&["daemonset/sortie", "-n", SYSTEM])
-    }
-
-    /// As `install/README.md` says.
-    pub(crate) fn uninstall(&self) -> Result<()> {
-        self.kubectl.run(&["-n", SYSTEM, "delete", "daemonset", "sortie"])?;
-        self.kubectl.run(&["apply", "-k", &folder("install/uninstall")])?;
-        self.cluster.rolled_out(&["daemonset/sortie-uninstall", "-n", SYSTEM])?;
-        self.kubectl.run(&["delete", "-k", &folder("install/uninstall")])?;
-        self.kubectl.run(&["delete", "-k", &folder("install/"), "--ignore-not-found"]).map(drop)
     }
 
     /// What the helper of a node says of itself.
@@ -84,17 +80,31 @@ impl Product {
         poll(LIMIT, "an owner", said).with_context(|| self.account())
     }
 
-    /// A Deployment whose pods send to the server from their first moment on; `more` belongs to their metadata.
-    pub(crate) fn deploy(&self, (app, count): (&str, usize), more: &str) -> Result<()> {
-        self.kubectl.apply(&format!(
-            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: {app}}}\nspec:\n  replicas: {count}\n  \
-             selector: {{matchLabels: {{app: {app}}}}}\n  template:\n    metadata: {{labels: {{app: {app}}}{more}}}\n    \
-             spec:\n      terminationGracePeriodSeconds: 0\n      topologySpreadConstraints:\n      - {{maxSkew: 1, \
-             topologyKey: kubernetes.io/hostname, whenUnsatisfiable: ScheduleAnyway, labelSelector: {{matchLabels: \
-             {{app: {app}}}}}}}\n      containers:\n      - name: {app}\n        image: docker.io/sortie/probe:1\n        \
-             imagePullPolicy: IfNotPresent\n        command: [/probe, send, $(POD), '{PACE}', '{SERVER4}:7000', \
-             '[{SERVER6}]:7000']\n        env: [{{name: POD, valueFrom: {{fieldRef: {{fieldPath: metadata.name}}}}}}]\n"
-        ))?;
+    /// Waits until the Service `sip` has all addresses of the pool.
+    pub(crate) fn await_addresses(&self) -> Result<()> {
+        let given = || {
+            let service = self.kubectl.get(&["service", "sip"]).ok()?;
+            let ingress = service["status"]["loadBalancer"]["ingress"].as_array()?.clone();
+            Some(ingress.iter().filter_map(|one| one["ip"].as_str()).map(str::to_owned).collect::<Vec<_>>())
+        };
+        self.until("addresses in the status of the Service", || given().is_some_and(|given| given == VIPS))
+    }
+
+    /// A Deployment whose pods send to the server from their first moment on.
+    pub(crate) fn deploy(&self, (app, count): (&str, usize), annotations: Value) -> Result<()> {
+        let pods = Pods { app, labels: json!({}), annotations, words: send(PACE) };
+        self.run(&[(pods, count)])
+    }
+
+    /// Deployments, until all their pods are there.
+    pub(crate) fn run(&self, wanted: &[(Pods<'_>, usize)]) -> Result<()> {
+        let items: Vec<Value> = wanted.iter().map(|(pods, count)| pods.deployment(*count)).collect();
+        self.kubectl.apply(&list(&items))?;
+        wanted.iter().try_for_each(|(pods, _)| self.rolled_out(pods.app))
+    }
+
+    /// Waits until all pods of a Deployment are there.
+    pub(crate) fn rolled_out(&self, app: &str) -> Result<()> {
         self.cluster.rolled_out(&[&format!("deployment/{app}")]).with_context(|| self.account())
     }
 
@@ -138,9 +148,4 @@ impl Product {
             ["-n", SYSTEM, "logs", "-l", "app.kubernetes.io/name=sortie", "-c", "helper", "--prefix", "--tail=60"];
         text + &self.kubectl.run(&words).unwrap_or_else(|error| format!("{error:#}"))
     }
-}
-
-/// A folder of the repository.
-fn folder(name: &str) -> String {
-    programs::workspace().join(name).display().to_string()
 }

@@ -18,10 +18,12 @@ use log::LevelFilter;
 use sortie_core::desired::Steering;
 use sortie_core::ids::{self, Mask, Numbers};
 
+use crate::kubernetes::kinds::Annotations;
+
 pub(crate) use doctor::{DoctorOptions, HELP as DOCTOR_HELP};
 pub(crate) use explain::{ExplainOptions, HELP as EXPLAIN_HELP};
 pub(crate) use install::{HELP as INSTALL_HELP, InstallOptions, Mode};
-pub(crate) use source::SourceOptions;
+pub(crate) use source::{KubernetesOptions, SourceOptions};
 pub(crate) use uninstall::{Afterwards, UninstallOptions};
 
 /// Fewest bits of the two marks: 64 exits, 4096 paths.
@@ -50,6 +52,8 @@ flags of run (those without * also of uninstall):
   --manifests DIR        * take objects from a folder of manifests (*.yaml, *.yml, *.json)
   --kubernetes           * take objects from the Kubernetes API
   --kubeconfig PATH      * how to reach it   [the service account of the pod]
+  --kube-vip-annotations * read kube-vip's annotations of Services as synonyms of ours
+  --startup-taint KEY    * taint of this node to remove when pods may start; needs the right to patch Nodes
   --state-dir DIR          attachments and numbers, lost at reboot   [/run/sortie]
   --data-dir DIR           what survives a reboot   [/var/lib/sortie; the state dir when that one is given]
   --socket PATH            socket for plugin and status   [/run/sortie/helper.sock]
@@ -143,8 +147,8 @@ pub(crate) enum UsageError {
 struct Flags {
     node: Option<String>,
     manifests: Option<PathBuf>,
-    kubernetes: Option<SourceOptions>,
-    kubeconfig: Option<PathBuf>,
+    api: source::Api,
+    kubernetes: KubernetesOptions,
     state_dir: Option<PathBuf>,
     data_dir: Option<PathBuf>,
     socket: Option<PathBuf>,
@@ -190,7 +194,8 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
             Short('h') | Long("help") => return Ok(Command::Help),
             Long("then-wait") if verb == "uninstall" => flags.afterwards = Afterwards::Wait,
             Short('o') | Long("output") => flags.format = Some(format(&parser.value()?.string()?)?),
-            Long("kubernetes") => flags.kubernetes = Some(SourceOptions::Kubernetes { kubeconfig: None }),
+            Long("kubernetes") => flags.api = source::Api::Used,
+            Long("kube-vip-annotations") => flags.kubernetes.annotations = Annotations::KubeVipToo,
             Long(name) => {
                 let name = name.to_owned();
                 let text = parser.value()?.string()?;
@@ -207,7 +212,8 @@ impl Flags {
         match name {
             "node" => self.node = Some(text),
             "manifests" => self.manifests = Some(text.into()),
-            "kubeconfig" => self.kubeconfig = Some(text.into()),
+            "kubeconfig" => self.kubernetes.kubeconfig = Some(text.into()),
+            "startup-taint" => self.kubernetes.startup_taint = Some(text),
             "state-dir" => self.state_dir = Some(text.into()),
             "data-dir" => self.data_dir = Some(text.into()),
             "socket" => self.socket = Some(text.into()),
@@ -257,7 +263,7 @@ impl Flags {
         let node = self.node.filter(|n| !n.is_empty());
         Ok(Command::Run(RunOptions {
             node: node.ok_or_else(|| missing("--node", "give the name this node has in its Node object"))?,
-            source: source::source(self.manifests, self.kubernetes, self.kubeconfig)?,
+            source: source::source(self.manifests, self.api, self.kubernetes)?,
             cluster_cidrs: self.cluster_cidrs,
             steering: self.steering,
             rules_max: self.rules_max.unwrap_or(ids::RULES_MAX),
@@ -417,6 +423,8 @@ mod tests {
         assert!(refusal("run --node n1").contains("--manifests"));
         assert!(refusal("run --node n1 --manifests m --kubernetes").contains("--kubernetes"));
         assert!(refusal("run --node n1 --manifests m --kubeconfig k").contains("--kubernetes"));
+        assert!(refusal("run --node n1 --manifests m --kube-vip-annotations").contains("--kubernetes"));
+        assert!(refusal("run --node n1 --manifests m --startup-taint t").contains("--kubernetes"));
         assert!(refusal("run --node n1 --manifests m --nod x").contains("--nod"));
         assert!(refusal("walk").contains("walk"));
     }
@@ -438,9 +446,14 @@ mod tests {
             other => panic!("{other:?}"),
         };
         assert_eq!(source("run --node n1 --manifests m"), SourceOptions::Manifests("m".into()));
-        assert_eq!(source("run --node n1 --kubernetes"), SourceOptions::Kubernetes { kubeconfig: None });
-        let kubeconfig = Some("k".into());
-        assert_eq!(source("run --kubernetes --kubeconfig k --node n1"), SourceOptions::Kubernetes { kubeconfig });
+        assert_eq!(source("run --node n1 --kubernetes"), SourceOptions::Kubernetes(KubernetesOptions::default()));
+        let options = KubernetesOptions {
+            kubeconfig: Some("k".into()),
+            startup_taint: Some("t".into()),
+            annotations: Annotations::KubeVipToo,
+        };
+        let line = "run --kubernetes --kubeconfig k --startup-taint t --kube-vip-annotations --node n1";
+        assert_eq!(source(line), SourceOptions::Kubernetes(options));
     }
 
     #[test]

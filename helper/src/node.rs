@@ -170,10 +170,10 @@ impl<P: Platform> Node<P> {
         let numbers = if store.knows_paths() { Numbering::Known } else { Numbering::Lost };
         let held = |stored| Held { stored, member: Member::default() };
         Ok(Self {
+            world: keep::remembered(store.world()?),
             settings,
             platform,
             store,
-            world: World::default(),
             candidates: Candidates::default(),
             refused: Vec::new(),
             allocation,
@@ -216,10 +216,10 @@ impl<P: Platform> Node<P> {
 
     /// Takes another world, to be remembered as `kept`; the next reconcile brings it into force.
     pub(crate) fn set_world(&mut self, mut world: World, refused: &[Rejection], kept: &[Kept]) {
-        if let Err(error) = self.store.save_world(kept) {
+        let outliving = self.keep_pods(&mut world);
+        if let Err(error) = self.store.save_world(&[kept, &outliving].concat()) {
             log::error!("objects cannot be kept for a restart error={}", chain(&error));
         }
-        self.keep_pods(&mut world);
         self.world = world;
         self.refused = refused.to_vec();
         self.give_addresses();

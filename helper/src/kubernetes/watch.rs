@@ -4,7 +4,6 @@
 //! a list counts when it is complete; a watch that broke is asked for until the API answers, at growing intervals.
 
 use std::hash::{BuildHasher as _, RandomState};
-use std::path::Path;
 use std::pin::Pin;
 use std::thread;
 use std::time::Duration;
@@ -21,7 +20,8 @@ use tokio::sync::watch::Receiver;
 use tokio::time::{sleep, timeout};
 
 use super::kinds::{self, Watched, WhenAbsent};
-use super::{News, Notice, Question, connect, entries, numbers, write};
+use super::{News, Notice, Question, connect, entries, numbers, taint, write};
+use crate::cli::KubernetesOptions;
 use crate::due::Due;
 
 /// First and longest pause between two tries.
@@ -40,14 +40,14 @@ type Objects = Pin<Box<dyn Stream<Item = Result<Event<DynamicObject>, watcher::E
 type Ends = (UnboundedReceiver<Notice>, UnboundedSender<Question>);
 
 /// Starts to watch for a node. The thread ends with the receiver.
-pub(super) async fn start(node: &str, kubeconfig: Option<&Path>, due: Receiver<Due>) -> anyhow::Result<Ends> {
+pub(super) async fn start(node: &str, options: &KubernetesOptions, due: Receiver<Due>) -> anyhow::Result<Ends> {
     let (notices, heard) = unbounded_channel();
     let (ask, questions) = unbounded_channel();
-    let config = connect::config(kubeconfig).await?;
+    let config = connect::config(options.kubeconfig.as_deref()).await?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start runtime")?;
-    let node = node.to_owned();
+    let (node, options) = (node.to_owned(), options.clone());
     let run = move || {
-        if let Err(error) = runtime.block_on(watch(config, &node, (notices, questions, due))) {
+        if let Err(error) = runtime.block_on(watch(config, (&node, options), (notices, questions, due))) {
             log::error!("the Kubernetes API cannot be watched error=\"{error:#}\"");
         }
     };
@@ -57,15 +57,19 @@ pub(super) async fn start(node: &str, kubeconfig: Option<&Path>, due: Receiver<D
 
 async fn watch(
     config: Config,
-    node: &str,
+    (node, options): (&str, KubernetesOptions),
     (notices, mut questions, due): (UnboundedSender<Notice>, UnboundedReceiver<Question>, Receiver<Due>),
 ) -> anyhow::Result<()> {
     let client = connect::client(config)?;
-    for watched in kinds::ALL {
+    for mut watched in kinds::ALL {
+        watched.annotations = options.annotations;
         tokio::spawn(Follower::new(&client, watched, node, notices.clone()).run());
     }
     tokio::spawn(numbers::number(client.clone(), node.to_owned(), notices));
     tokio::spawn(entries::tell(client.clone(), node.to_owned(), due.clone()));
+    if let Some(key) = options.startup_taint {
+        tokio::spawn(taint::lift(client.clone(), node.to_owned(), key));
+    }
     tokio::spawn(write::lead(client.clone(), node.to_owned(), due));
     while let Some(question) = questions.recv().await {
         tokio::spawn(answer(client.clone(), question));

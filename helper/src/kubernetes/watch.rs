@@ -20,7 +20,9 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch::Receiver;
 use tokio::time::{sleep, timeout};
 
+use super::events::{self, Happening, Teller};
 use super::kinds::{self, Watched, WhenAbsent};
+use super::services::{self, Ledger, Scribe};
 use super::{News, Notice, Question, connect, entries, numbers, write};
 use crate::due::Due;
 
@@ -37,17 +39,27 @@ const NOT_UNDERSTOOD: [u16; 2] = [400, 422];
 const NOT_FOUND: u16 = 404;
 
 type Objects = Pin<Box<dyn Stream<Item = Result<Event<DynamicObject>, watcher::Error>> + Send>>;
-type Ends = (UnboundedReceiver<Notice>, UnboundedSender<Question>);
+/// What the daemon holds of the thread, and what the thread holds of the daemon.
+pub(super) type Ends = (UnboundedReceiver<Notice>, UnboundedSender<Question>);
+type Inner = (UnboundedSender<Notice>, UnboundedReceiver<Question>);
+
+/// What the thread is told by the daemon.
+pub(super) struct Told {
+    pub(super) due: Receiver<Due>,
+    /// Where happenings are told, here too.
+    pub(super) teller: Teller,
+    pub(super) happenings: tokio::sync::mpsc::Receiver<Happening>,
+}
 
 /// Starts to watch for a node. The thread ends with the receiver.
-pub(super) async fn start(node: &str, kubeconfig: Option<&Path>, due: Receiver<Due>) -> anyhow::Result<Ends> {
+pub(super) async fn start(node: &str, kubeconfig: Option<&Path>, told: Told) -> anyhow::Result<Ends> {
     let (notices, heard) = unbounded_channel();
     let (ask, questions) = unbounded_channel();
     let config = connect::config(kubeconfig).await?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start runtime")?;
     let node = node.to_owned();
     let run = move || {
-        if let Err(error) = runtime.block_on(watch(config, &node, (notices, questions, due))) {
+        if let Err(error) = runtime.block_on(watch(config, &node, (notices, questions), told)) {
             log::error!("the Kubernetes API cannot be watched error=\"{error:#}\"");
         }
     };
@@ -58,15 +70,24 @@ pub(super) async fn start(node: &str, kubeconfig: Option<&Path>, due: Receiver<D
 async fn watch(
     config: Config,
     node: &str,
-    (notices, mut questions, due): (UnboundedSender<Notice>, UnboundedReceiver<Question>, Receiver<Due>),
+    (notices, mut questions): Inner,
+    Told { due, teller, happenings }: Told,
 ) -> anyhow::Result<()> {
     let client = connect::client(config)?;
+    let (ledger, said) = Ledger::new();
+    let mut ledger = Some(ledger);
     for watched in kinds::ALL {
-        tokio::spawn(Follower::new(&client, watched, node, notices.clone()).run());
+        let mut follower = Follower::new(&client, watched, node, notices.clone());
+        follower.ledger = if watched.kind == Kind::Service { ledger.take() } else { None };
+        tokio::spawn(follower.run());
     }
-    tokio::spawn(numbers::number(client.clone(), node.to_owned(), notices));
-    tokio::spawn(entries::tell(client.clone(), node.to_owned(), due.clone()));
-    tokio::spawn(write::lead(client.clone(), node.to_owned(), due));
+    let (me, node) = (client.clone(), node.to_owned());
+    let scribe = || Scribe::new(me.clone(), said.clone(), teller.clone());
+    tokio::spawn(numbers::number(client.clone(), node.clone(), notices));
+    tokio::spawn(entries::tell(client.clone(), node.clone(), due.clone()));
+    tokio::spawn(services::tell(scribe(), due.clone()));
+    tokio::spawn(events::write(client.clone(), node.clone(), happenings));
+    tokio::spawn(write::lead((client.clone(), node), due, scribe(), teller.clone()));
     while let Some(question) = questions.recv().await {
         tokio::spawn(answer(client.clone(), question));
     }
@@ -99,6 +120,8 @@ struct Follower {
     /// Restricts pods to those of the node.
     fields: Option<String>,
     notices: UnboundedSender<Notice>,
+    /// What Services say of themselves.
+    ledger: Option<Ledger>,
     /// What was told of a list that is not complete.
     list: Vec<Document>,
     pause: Duration,
@@ -108,7 +131,7 @@ impl Follower {
     fn new(client: &Client, watched: Watched, node: &str, notices: UnboundedSender<Notice>) -> Self {
         let api = Api::all_with(client.clone(), &watched.resource());
         let fields = (watched.kind == Kind::Pod).then(|| format!("spec.nodeName={node}"));
-        Self { watched, api, fields, notices, list: Vec::new(), pause: PAUSES.0 }
+        Self { watched, api, fields, notices, ledger: None, list: Vec::new(), pause: PAUSES.0 }
     }
 
     async fn run(mut self) {
@@ -162,8 +185,11 @@ impl Follower {
         Box::pin(watcher(self.api.clone(), config))
     }
 
-    fn take(&mut self, event: Event<DynamicObject>) {
+    fn take(&mut self, mut event: Event<DynamicObject>) {
         self.pause = PAUSES.0;
+        if let Some(ledger) = &mut self.ledger {
+            ledger.take(&mut event);
+        }
         match event {
             Event::Init => self.list.clear(),
             Event::InitApply(object) => self.list.extend(self.watched.read(object)),

@@ -179,7 +179,7 @@ impl<P: Platform> Node<P> {
     }
 
     /// The node that owns the Service's addresses, if it is known.
-    fn owner(&self, service: &Service) -> Option<String> {
+    pub(super) fn owner(&self, service: &Service) -> Option<String> {
         let chosen = || {
             let number = *self.holdings.owners.get(&service.name)?;
             self.world.nodes.values().find(|node| node.number == Some(number)).map(|node| node.name.clone())
@@ -211,7 +211,7 @@ impl<P: Platform> Node<P> {
         })
     }
 
-    fn owned_by(&self, service: &Service) -> (bool, Reason, String) {
+    pub(super) fn owned_by(&self, service: &Service) -> (bool, Reason, String) {
         if self.holdings.conflicts.contains(&service.name) {
             let message =
                 "a station that is no node of this cluster answers for its address: free the address or use another";

@@ -18,8 +18,17 @@ pub(crate) struct Due {
     pub(crate) judged: Judgements,
     /// What this node has to say of routes and policies; nothing before it looked.
     pub(crate) entries: Option<Entries>,
-    /// What Services should say: those that this node owns, and those that nobody owns; nothing before it looked.
-    pub(crate) standings: BTreeMap<ObjectName, Standing>,
+    /// What Services should say; nothing before this node looked.
+    pub(crate) standings: Option<Standings>,
+}
+
+/// What Services should say, by who writes it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Standings {
+    /// Those that this node owns, and those that nobody owns.
+    pub(crate) here: BTreeMap<ObjectName, Standing>,
+    /// Those that another node owns. All others should say nothing.
+    pub(crate) elsewhere: BTreeSet<ObjectName>,
 }
 
 /// By kind and name.

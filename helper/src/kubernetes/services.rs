@@ -39,13 +39,17 @@ const RIPE: Duration = Duration::from_secs(5);
 /// Time until what failed is tried again.
 const AGAIN: Duration = Duration::from_secs(2);
 
+/// What Services should say; nothing if they should say nothing.
+type Wanted = BTreeMap<ObjectName, Option<Standing>>;
+
 /// Keeps the Services that this node owns to what is due.
 pub(super) async fn tell(mut scribe: Scribe, mut due: Receiver<Due>) {
     let mut trouble = String::new();
     loop {
-        let mut wanted = due.borrow_and_update().standings.clone();
-        wanted.retain(|_, standing| standing.owner.is_some());
-        let now = scribe.bring(&wanted).await.err().unwrap_or_default();
+        let wanted = due.borrow_and_update().standings.clone().unwrap_or_default();
+        let owned = wanted.here.into_iter().filter(|(_, standing)| standing.owner.is_some());
+        let owned = owned.map(|(name, standing)| (name, Some(standing))).collect();
+        let now = scribe.bring(&owned).await.err().unwrap_or_default();
         if !now.is_empty() {
             if now != trouble {
                 log::warn!("owners of Services cannot be written error=\"{now}\"");
@@ -68,7 +72,7 @@ pub(super) struct Scribe {
     said: Receiver<Known>,
     events: Teller,
     written: BTreeMap<ObjectName, Instant>,
-    /// Services that nobody owns, since when.
+    /// Services that nobody owns or that have nothing to do with us any more, since when.
     orphans: BTreeMap<ObjectName, Instant>,
 }
 
@@ -82,28 +86,34 @@ impl Scribe {
         if self.written.is_empty() { LOOK } else { PACE }
     }
 
-    /// Writes of the Services that nobody has owned for a while; others may do that at the same time as their owner.
+    /// Writes of the Services that nobody has owned for a while, and takes back what those say that have nothing to do
+    /// with us any more.
     pub(super) async fn bring_orphans(&mut self, due: &Due) -> Result<(), String> {
-        let nobodys = || due.standings.iter().filter(|(_, standing)| standing.owner.is_none());
+        let Some(standings) = &due.standings else { return Ok(()) };
+        let is_former =
+            |name: &&ObjectName| !standings.here.contains_key(*name) && !standings.elsewhere.contains(*name);
+        let former: Vec<ObjectName> = self.said.borrow().keys().filter(is_former).cloned().collect();
+        let nobodys = standings.here.iter().filter(|(_, standing)| standing.owner.is_none());
+        let nobodys = nobodys.map(|(name, standing)| (name.clone(), Some(standing.clone())));
+        let mut wanted: Wanted = nobodys.chain(former.into_iter().map(|name| (name, None))).collect();
         let now = Instant::now();
         let since = |name| self.orphans.get(name).copied().unwrap_or(now);
-        let orphans: BTreeMap<_, _> = nobodys().map(|(name, _)| (name.clone(), since(name))).collect();
-        self.orphans = orphans;
-        let is_ripe = |name| self.orphans.get(name).is_some_and(|since| since.elapsed() >= RIPE);
-        let ripe = nobodys().filter(|(name, _)| is_ripe(*name)).map(|(n, s)| (n.clone(), s.clone())).collect();
-        self.bring(&ripe).await
+        self.orphans = wanted.keys().map(|name| (name.clone(), since(name))).collect();
+        wanted.retain(|name, _| self.orphans.get(name).is_some_and(|since| since.elapsed() >= RIPE));
+        self.bring(&wanted).await
     }
 
-    async fn bring(&mut self, wanted: &BTreeMap<ObjectName, Standing>) -> Result<(), String> {
+    async fn bring(&mut self, wanted: &Wanted) -> Result<(), String> {
         self.written.retain(|_, at| at.elapsed() < PACE);
         let known = self.said.borrow_and_update().clone();
         let mut outcome = Ok(());
         for (name, standing) in wanted {
-            let Some(said) = known.get(name).filter(|said| said.uid == standing.uid) else { continue };
-            if self.written.contains_key(name) || says(said, standing) {
+            let is_this = |said: &&Said| standing.as_ref().is_none_or(|standing| standing.uid == said.uid);
+            let Some(said) = known.get(name).filter(is_this) else { continue };
+            if self.written.contains_key(name) || says(said, standing.as_ref()) {
                 continue;
             }
-            let written = timeout(AGAIN * 3, self.write(name, standing, said)).await;
+            let written = timeout(AGAIN * 3, self.write(name, standing.as_ref(), said)).await;
             match written.unwrap_or_else(|_| Err("no answer".to_owned())) {
                 Ok(()) => drop(self.written.insert(name.clone(), Instant::now())),
                 Err(error) => outcome = outcome.and(Err(error)),
@@ -113,14 +123,15 @@ impl Scribe {
     }
 
     /// First the annotation, then the condition; what changed meanwhile is judged anew when the watch tells of it.
-    async fn write(&self, name: &ObjectName, standing: &Standing, said: &Said) -> Result<(), String> {
+    async fn write(&self, name: &ObjectName, standing: Option<&Standing>, said: &Said) -> Result<(), String> {
         let Some(services) = kinds::ALL.iter().find(|watched| watched.kind == Kind::Service) else { return Ok(()) };
         let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &name.namespace, &services.resource());
         let params = PatchParams::apply(MANAGER).force();
-        log::info!("writing owner service={name} owner={:?} ready={}", standing.owner, standing.ready.holds);
+        let owner = standing.and_then(|standing| standing.owner.as_ref());
+        log::info!("writing owner service={name} owner={owner:?} ready={:?}", standing.map(|s| s.ready.holds));
         let mut metadata = json!({"name": name.name, "uid": said.uid, "resourceVersion": said.version});
-        if standing.owner != said.owner {
-            let annotations = standing.owner.as_ref().map_or_else(|| json!({}), |owner| json!({OWNER: owner}));
+        if owner != said.owner.as_ref() {
+            let annotations = owner.map_or_else(|| json!({}), |owner| json!({OWNER: owner}));
             let mut patch = metadata.clone();
             patch["annotations"] = annotations;
             let patch = json!({"apiVersion": "v1", "kind": "Service", "metadata": patch});
@@ -129,12 +140,13 @@ impl Scribe {
                 None => return Ok(()),
             }
         }
-        let conditions = json!([wanted(said, standing)]);
+        let conditions: Vec<Value> = standing.map(|standing| wanted(said, standing)).into_iter().collect();
         let patch = json!({
             "apiVersion": "v1", "kind": "Service", "metadata": metadata, "status": {"conditions": conditions},
         });
         if current(answered(api.patch_status(&name.name, &params, &Patch::Apply(patch))).await)?.is_some() {
-            happened(name, standing, said).into_iter().for_each(|happening| self.events.tell(happening));
+            let happened = standing.map(|standing| happened(name, standing, said)).unwrap_or_default();
+            happened.into_iter().for_each(|happening| self.events.tell(happening));
         }
         Ok(())
     }
@@ -153,8 +165,11 @@ fn wanted(said: &Said, standing: &Standing) -> Value {
     condition(&now, READY, &standing.ready, None)
 }
 
-fn says(said: &Said, standing: &Standing) -> bool {
-    said.owner == standing.owner && said.ready == wanted(said, standing)
+fn says(said: &Said, standing: Option<&Standing>) -> bool {
+    match standing {
+        Some(standing) => said.owner == standing.owner && said.ready == wanted(said, standing),
+        None => said.owner.is_none() && said.ready.is_null(),
+    }
 }
 
 /// Another owner, and traffic that cannot leave any more or can again.

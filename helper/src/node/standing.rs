@@ -1,28 +1,31 @@
 //! What Services should say of their owner and of the traffic of their pods.
 //!
-//! Guarantees: of a Service that another node owns nothing is said. Leaves out: who writes it, and what the API says
+//! Guarantees: of a Service that another node owns nothing is said but that. Leaves out: who writes it, and what the API says
 //! already ([`crate::kubernetes`]).
 
-use std::collections::BTreeMap;
-
-use sortie_core::model::{Kind, ObjectName, Reason, Service};
+use sortie_core::model::{Kind, Reason, Service};
 use sortie_core::selection::asks;
 use sortie_kernel::Platform;
 
 use super::Node;
 use super::entries::{Why, no_way};
-use crate::due::{Standing, Verdict};
+use crate::due::{Standing, Standings, Verdict};
 
 impl<P: Platform> Node<P> {
-    /// Of Services that this node owns and of those that nobody owns; nothing before the kernel was read.
-    pub(super) fn standings(&self) -> BTreeMap<ObjectName, Standing> {
-        if self.skeleton.is_none() {
-            return BTreeMap::new();
+    /// Of all Services that have to do with us; nothing before the kernel was read.
+    pub(super) fn standings(&self) -> Option<Standings> {
+        self.skeleton.as_ref()?;
+        let mut found = Standings::default();
+        for service in self.world.services.values().filter(|service| service.is_ours() || asks(service)) {
+            match self.standing(service) {
+                Some(standing) => drop(found.here.insert(service.name.clone(), standing)),
+                None => drop(found.elsewhere.insert(service.name.clone())),
+            }
         }
-        let ours = self.world.services.values().filter(|service| service.is_ours() || asks(service));
-        ours.filter_map(|service| Some((service.name.clone(), self.standing(service)?))).collect()
+        Some(found)
     }
 
+    /// Nothing of a Service that another node owns.
     fn standing(&self, service: &Service) -> Option<Standing> {
         let has_addresses = service.is_ours() && !service.addresses.is_empty();
         let owner = if has_addresses { self.owner(service) } else { None };

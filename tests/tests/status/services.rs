@@ -13,6 +13,7 @@ use super::{WRITTEN, condition, with_api};
 
 /// How long a former owner may not say anything any more.
 const SILENT: Duration = Duration::from_secs(4);
+const TO_CLUSTER_IP: &str = r#"{"spec":{"type":"ClusterIP","loadBalancerClass":null}}"#;
 const READY: &str = "sortie.dev/EgressReady";
 
 /// A pool for the nodes labelled `owner: WHO`, answered for on the devices of both nodes.
@@ -89,6 +90,10 @@ fn a_service_says_why_its_pods_cannot_leave() -> Result<()> {
         await_service(&scene, |s| is_ready(s, "True", "Programmed"))?;
         scene.admin.run(&["annotate", "--overwrite", "service", "web", "sortie.dev/route=nowhere"])?;
         await_service(&scene, |s| is_ready(s, "False", "RouteNotFound"))?;
+        // What has nothing to do with us any more says nothing of us.
+        scene.admin.run(&["annotate", "service", "web", "sortie.dev/route-"])?;
+        scene.admin.run(&["patch", "service", "web", "--type=merge", "-p", TO_CLUSTER_IP])?;
+        await_service(&scene, |s| owner(s).is_none() && condition(&s["status"], READY).is_null())?;
         Ok(())
     })
 }

@@ -415,6 +415,7 @@ mod tests {
         assert!(refusal("run --node n1").contains("--manifests"));
         assert!(refusal("run --node n1 --manifests m --kubernetes").contains("--kubernetes"));
         assert!(refusal("run --node n1 --manifests m --kubeconfig k").contains("--kubernetes"));
+        assert!(refusal("run --node n1 --manifests m --metrics-addr 7344").contains("127.0.0.1:7344"));
         assert!(refusal("run --node n1 --manifests m --nod x").contains("--nod"));
         assert!(refusal("walk").contains("walk"));
     }

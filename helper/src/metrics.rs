@@ -63,8 +63,8 @@ pub(crate) struct Peers {
     pub(crate) refused: BTreeMap<String, u64>,
 }
 
-/// What happened since the start.
-#[derive(Debug)]
+/// What happened since the start; clones count together.
+#[derive(Clone, Debug)]
 pub(crate) struct Tally {
     reconciles: Times,
     failures: Counts,

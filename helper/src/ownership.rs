@@ -83,6 +83,9 @@ pub(crate) struct Setup {
     pub(crate) streams: oneshot::Sender<Streams>,
 }
 
+/// Messages that were refused by reason, and how many peers are alive.
+pub(crate) type Gossip = (BTreeMap<String, u64>, usize);
+
 enum Command {
     Plan(Plan),
     Programmed(BTreeMap<ObjectName, u64>, Dealings),
@@ -136,11 +139,13 @@ impl Ownership {
     }
 
     /// Messages that were refused, and how many peers are alive.
-    pub(crate) async fn gossip(&self, limit: Duration) -> Option<(BTreeMap<String, u64>, usize)> {
+    pub(crate) fn gossip(&self, limit: Duration) -> impl Future<Output = Option<Gossip>> + 'static {
         let (reply, answer) = oneshot::channel();
         self.send(Command::Gossip(reply));
-        let (refusals, alive) = tokio::time::timeout(limit, answer).await.ok()?.ok()?;
-        Some((refusals.into_iter().map(|(refusal, count)| (refusal.to_string(), count)).collect(), alive))
+        async move {
+            let (refusals, alive) = tokio::time::timeout(limit, answer).await.ok()?.ok()?;
+            Some((refusals.into_iter().map(|(refusal, count)| (refusal.to_string(), count)).collect(), alive))
+        }
     }
 
     /// Hands everything over and claims nothing more; the end shows in the holdings.

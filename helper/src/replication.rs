@@ -95,10 +95,10 @@ impl Replication {
     }
 
     /// How much is replicated; nothing known when the thread is busy for longer than `limit`.
-    pub(crate) async fn count(&self, limit: Duration) -> Option<Replicated> {
+    pub(crate) fn count(&self, limit: Duration) -> impl Future<Output = Option<Replicated>> + 'static {
         let (reply, answer) = oneshot::channel();
-        self.commands.send(Command::Count(reply)).ok()?;
-        timeout(limit, answer).await.ok()?.ok()
+        let _ = self.commands.send(Command::Count(reply));
+        async move { timeout(limit, answer).await.ok()?.ok() }
     }
 
     /// The kernel carries out this part now; waits until inherited connections are loaded, but not for ever.

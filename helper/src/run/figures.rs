@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use futures_util::future::OptionFuture;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -48,23 +49,19 @@ impl Daemon {
         }
     }
 
+    /// Other threads may be busy: while they are waited for, the daemon goes on.
     pub(super) async fn show(&mut self, scrape: Scrape) {
-        let figures = self.figures().await;
-        // Who asked may have stopped waiting.
-        let _ = scrape.send(self.tally.text(&figures));
-    }
-
-    async fn figures(&mut self) -> Figures {
-        let mut figures = self.node.figures().await;
-        figures.watches = self.source.watches();
-        if let Some(ownership) = &self.ownership
-            && let Some((refused, alive)) = ownership.gossip(PATIENCE).await
-        {
-            figures.peers = Some(Peers { known: self.planned.peers.len(), alive, refused });
-        }
-        if let Some(replication) = &self.replication {
-            figures.replicated = replication.count(PATIENCE).await;
-        }
-        figures
+        let figures = Figures { watches: self.source.watches(), ..self.node.figures().await };
+        let known = self.planned.peers.len();
+        let gossip = self.ownership.as_ref().map(|ownership| ownership.gossip(PATIENCE));
+        let count = self.replication.as_ref().map(|replication| replication.count(PATIENCE));
+        let tally = self.tally.clone();
+        tokio::spawn(async move {
+            let (gossip, replicated) = tokio::join!(OptionFuture::from(gossip), OptionFuture::from(count));
+            let peers = gossip.flatten().map(|(refused, alive)| Peers { known, alive, refused });
+            let figures = Figures { peers, replicated: replicated.flatten(), ..figures };
+            // Who asked may have stopped waiting.
+            let _ = scrape.send(tally.text(&figures));
+        });
     }
 }

@@ -14,6 +14,19 @@ use sortie_core::world::World;
 /// What a file of the folder holds: its text, or why it could not be read.
 pub(crate) type Files = BTreeMap<String, Result<String, String>>;
 
+/// What is refused, and which object it is if that could be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refused {
+    pub(crate) key: Option<ObjectKey>,
+    pub(crate) rejection: Rejection,
+}
+
+impl From<Rejection> for Refused {
+    fn from(rejection: Rejection) -> Self {
+        Self { key: None, rejection }
+    }
+}
+
 /// What the Kubernetes API holds.
 #[derive(Debug)]
 pub(crate) struct Holding<'a> {
@@ -52,7 +65,7 @@ impl Kept {
 pub(crate) struct Catalogue {
     held: Held,
     parsed: BTreeMap<String, (String, Vec<Document>)>,
-    refused: Vec<Rejection>,
+    refused: Vec<Refused>,
     /// The folder was read at least once.
     updated: bool,
 }
@@ -78,7 +91,7 @@ impl Catalogue {
     pub(crate) fn update(&mut self, files: Result<Files, String>) -> bool {
         let next = match files {
             Ok(files) => self.collect(&files),
-            Err(error) => Collector { held: self.held.clone(), refused: vec![unreadable("folder", &error)] },
+            Err(error) => Collector { held: self.held.clone(), refused: vec![unreadable("folder", &error).into()] },
         };
         self.take(next)
     }
@@ -91,7 +104,7 @@ impl Catalogue {
             Some(objects) => next.read(API, objects.values(), &self.held),
             None => next.held = self.held.clone(),
         }
-        next.refused.extend(holding.troubles);
+        next.refused.extend(holding.troubles.into_iter().map(Refused::from));
         self.take(next)
     }
 
@@ -131,7 +144,7 @@ impl Catalogue {
     }
 
     /// What is refused at present.
-    pub(crate) fn refused(&self) -> &[Rejection] {
+    pub(crate) fn refused(&self) -> &[Refused] {
         &self.refused
     }
 }
@@ -141,7 +154,7 @@ type Held = BTreeMap<ObjectKey, (String, Object)>;
 #[derive(Default)]
 struct Collector {
     held: Held,
-    refused: Vec<Rejection>,
+    refused: Vec<Refused>,
 }
 
 impl Collector {
@@ -151,7 +164,7 @@ impl Collector {
                 (Ok(object), Some(key)) => self.hold(file, key, object),
                 (Ok(_), None) => {}
                 (Err(refusal), key) => {
-                    self.refused.push(refusal.clone());
+                    self.refused.push(Refused { key: key.clone(), rejection: refusal.clone() });
                     let kept = key.as_ref().and_then(|key| Some((key, before.get(key)?)));
                     if let Some((key, (_, object))) = kept.filter(|(_, (from, _))| from == file) {
                         self.hold(file, key, object);
@@ -165,7 +178,7 @@ impl Collector {
     }
 
     fn unreadable(&mut self, file: &str, error: &str, before: &Held) {
-        self.refused.push(unreadable(file, error));
+        self.refused.push(unreadable(file, error).into());
         self.keep_all(file, before);
     }
 
@@ -181,13 +194,16 @@ impl Collector {
     fn hold(&mut self, file: &str, key: &ObjectKey, object: &Object) {
         match self.held.get(key) {
             None => drop(self.held.insert(key.clone(), (file.to_owned(), object.clone()))),
-            Some((first, _)) => self.refused.push(Rejection {
-                reason: Reason::Conflicted,
-                object: format!("{file}: {key}"),
-                field: "metadata.name".to_owned(),
-                message: format!("is already defined in {first}"),
-                remedy: "keep one of the two".to_owned(),
-            }),
+            Some((first, _)) => {
+                let rejection = Rejection {
+                    reason: Reason::Conflicted,
+                    object: format!("{file}: {key}"),
+                    field: "metadata.name".to_owned(),
+                    message: format!("is already defined in {first}"),
+                    remedy: "keep one of the two".to_owned(),
+                };
+                self.refused.push(Refused { key: Some(key.clone()), rejection });
+            }
         }
     }
 }

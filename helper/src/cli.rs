@@ -10,6 +10,7 @@ mod source;
 mod uninstall;
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use ipnetwork::IpNetwork;
@@ -69,6 +70,7 @@ flags of run (those without * also of uninstall):
   --tunnel-port N          UDP port of the tunnel   [4797]
   --peer-port N          * UDP and TCP port of the helpers among each other   [7343]
   --peer-key-file PATH   * secret of the helpers, at least 32 bytes; needed where several nodes could own an address
+  --metrics-addr ADDR:PORT * answer /metrics, /healthz and /readyz there over HTTP   [off]
   --log-level LEVEL        error | warn | info | debug   [info]
   --log-file PATH          instead of standard error
 
@@ -116,6 +118,8 @@ pub(crate) struct RunOptions {
     pub(crate) rules_max: usize,
     pub(crate) peer_port: u16,
     pub(crate) peer_key_file: Option<PathBuf>,
+    /// Where metrics and probes are answered; nowhere without.
+    pub(crate) metrics: Option<SocketAddr>,
     pub(crate) place: NodeOptions,
 }
 
@@ -157,6 +161,7 @@ struct Flags {
     rules_max: Option<usize>,
     peer_port: Option<u16>,
     peer_key_file: Option<PathBuf>,
+    metrics: Option<SocketAddr>,
     numbers: Numbers,
     log_level: Option<LevelFilter>,
     log_file: Option<PathBuf>,
@@ -222,6 +227,7 @@ impl Flags {
             "rules-max" => self.rules_max = Some(number("--rules-max", &text)?),
             "peer-port" => self.peer_port = Some(number("--peer-port", &text)?),
             "peer-key-file" => self.peer_key_file = Some(text.into()),
+            "metrics-addr" => self.metrics = address(&text)?,
             "table-range" => self.numbers.tables = tables(&text)?,
             "packet-mark" => self.numbers.packet_mark = mask("--packet-mark", &text, MARK_BITS.0)?,
             "ct-mark" => self.numbers.ct_mark = mask("--ct-mark", &text, MARK_BITS.1)?,
@@ -269,6 +275,7 @@ impl Flags {
             rules_max: self.rules_max.unwrap_or(ids::RULES_MAX),
             peer_port: self.peer_port.unwrap_or(ids::PEER_PORT),
             peer_key_file: self.peer_key_file,
+            metrics: self.metrics,
             place,
         }))
     }
@@ -280,6 +287,15 @@ fn value(flag: &'static str, message: String, remedy: &'static str) -> UsageErro
 
 fn number<T: std::str::FromStr>(flag: &'static str, text: &str) -> Result<T, UsageError> {
     text.parse().map_err(|_| value(flag, format!("{text:?} is not a number in range"), "give a decimal number"))
+}
+
+/// Nothing for an empty text.
+fn address(text: &str) -> Result<Option<SocketAddr>, UsageError> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let remedy = "write it as 127.0.0.1:7344 or [::1]:7344";
+    text.parse().map(Some).map_err(|_| value("--metrics-addr", format!("{text:?} is no ADDRESS:PORT"), remedy))
 }
 
 fn network(text: &str) -> Result<IpNetwork, UsageError> {
@@ -425,6 +441,7 @@ mod tests {
         assert!(refusal("run --node n1 --manifests m --kubeconfig k").contains("--kubernetes"));
         assert!(refusal("run --node n1 --manifests m --kube-vip-annotations").contains("--kubernetes"));
         assert!(refusal("run --node n1 --manifests m --startup-taint t").contains("--kubernetes"));
+        assert!(refusal("run --node n1 --manifests m --metrics-addr 7344").contains("127.0.0.1:7344"));
         assert!(refusal("run --node n1 --manifests m --nod x").contains("--nod"));
         assert!(refusal("walk").contains("walk"));
     }

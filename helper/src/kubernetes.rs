@@ -7,9 +7,11 @@
 mod connect;
 pub(crate) mod crds;
 mod entries;
+pub(crate) mod events;
 pub(crate) mod kinds;
 mod leader;
 mod numbers;
+mod services;
 mod statuses;
 mod taint;
 mod types;
@@ -30,6 +32,7 @@ use crate::catalogue::Holding;
 use crate::cli::KubernetesOptions;
 use crate::due::Due;
 use crate::source::Lookup;
+use events::{Happening, Teller};
 
 /// How long a pod that is about to start is asked for.
 const ASK: Duration = Duration::from_secs(1);
@@ -71,7 +74,10 @@ pub(crate) struct Api {
     questions: UnboundedSender<Question>,
     /// What the API should say.
     due: tokio::sync::watch::Sender<Due>,
+    events: Teller,
     shelf: BTreeMap<ObjectKey, Document>,
+    /// Of the objects that were read last.
+    generations: BTreeMap<ObjectKey, i64>,
     listed: BTreeSet<Kind>,
     /// By the name of the Node.
     numbers: BTreeMap<String, u16>,
@@ -84,12 +90,16 @@ impl Api {
     /// is to be one.
     pub(crate) async fn watch(node: &str, options: &KubernetesOptions) -> anyhow::Result<Self> {
         let (due, proposed) = tokio::sync::watch::channel(Due::default());
-        let (notices, questions) = watch::start(node, options, proposed).await?;
+        let (events, happenings) = Teller::new();
+        let told = watch::Told { due: proposed, teller: events.clone(), happenings };
+        let (notices, questions) = watch::start(node, options, told).await?;
         Ok(Self {
             notices,
             questions,
             due,
+            events,
             shelf: BTreeMap::new(),
+            generations: BTreeMap::new(),
             listed: BTreeSet::new(),
             numbers: BTreeMap::new(),
             troubles: BTreeMap::new(),
@@ -119,18 +129,39 @@ impl Api {
     }
 
     /// What is known.
-    pub(crate) fn holding(&self) -> Holding<'_> {
+    pub(crate) fn holding(&mut self) -> Holding<'_> {
+        let generation = |(key, document): (&ObjectKey, &Document)| Some((key.clone(), document.generation?));
+        self.generations =
+            self.shelf.iter().filter(|(key, _)| kinds::has_status(key.kind)).filter_map(generation).collect();
         Holding { objects: self.is_complete().then_some(&self.shelf), troubles: self.troubles() }
     }
 
     /// What the API should say by what is known now. What is not all known proposes nothing.
     pub(crate) fn propose(&self, due: impl FnOnce() -> Due) {
-        let due = if self.is_complete() { due() } else { Due::default() };
+        let mut due = if self.is_complete() { due() } else { Due::default() };
+        for (kind, objects) in &mut due.judged {
+            for (name, judged) in objects {
+                let key = ObjectKey { kind: *kind, name: name.clone() };
+                judged.generation = self.generations.get(&key).copied();
+            }
+        }
         self.due.send_if_modified(|known| {
             let changed = *known != due;
             *known = due;
             changed
         });
+    }
+
+    /// Kinds that are watched, and whether that fails at present.
+    pub(crate) fn watches(&self) -> BTreeMap<String, bool> {
+        let fails =
+            |watched: &kinds::Watched| (format!("{:?}", watched.kind), self.troubles.contains_key(&watched.kind));
+        kinds::ALL.iter().map(fails).collect()
+    }
+
+    /// Tells of something that happened to an object.
+    pub(crate) fn tell(&self, happening: Happening) {
+        self.events.tell(happening);
     }
 
     /// Asks for one pod, once and not for long. Others go on meanwhile.

@@ -16,6 +16,7 @@ mod install;
 mod kubernetes;
 mod lock;
 mod logging;
+mod metrics;
 mod node;
 mod ownership;
 mod presence;

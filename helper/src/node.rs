@@ -6,13 +6,16 @@
 mod addresses;
 mod attach;
 mod check;
+mod entries;
 mod explain;
+mod figures;
 mod judged;
 mod keep;
 mod peering;
 mod reconcile;
 mod recover;
 mod report;
+mod standing;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -36,7 +39,7 @@ use sortie_core::world::{Device, World};
 use sortie_ipc::{AttachmentKey, Failure, Reply, Request, StoredAttachment};
 use sortie_kernel::{KernelError, Platform};
 
-use crate::catalogue::Kept;
+use crate::catalogue::{Kept, Refused};
 use crate::due::Judgements;
 use crate::ownership::Holdings;
 use crate::replication::Replication;
@@ -104,7 +107,7 @@ pub(crate) struct Node<P> {
     world: World,
     /// Who may own what in this world.
     candidates: Candidates,
-    refused: Vec<Rejection>,
+    refused: Vec<Refused>,
     allocation: Allocation,
     unnumbered: Vec<(ObjectKey, Rejection)>,
     /// Addresses of Services of our class, and who gets none.
@@ -215,7 +218,7 @@ impl<P: Platform> Node<P> {
     }
 
     /// Takes another world, to be remembered as `kept`; the next reconcile brings it into force.
-    pub(crate) fn set_world(&mut self, mut world: World, refused: &[Rejection], kept: &[Kept]) {
+    pub(crate) fn set_world(&mut self, mut world: World, refused: &[Refused], kept: &[Kept]) {
         let outliving = self.keep_pods(&mut world);
         if let Err(error) = self.store.save_world(&[kept, &outliving].concat()) {
             log::error!("objects cannot be kept for a restart error={}", chain(&error));

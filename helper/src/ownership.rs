@@ -87,11 +87,14 @@ pub(crate) struct Setup {
     pub(crate) streams: oneshot::Sender<Streams>,
 }
 
+/// Messages that were refused by reason, and how many peers are alive.
+pub(crate) type Gossip = (BTreeMap<String, u64>, usize);
+
 enum Command {
     Plan(Plan),
     Programmed(BTreeMap<ObjectName, u64>, Dealings),
     Alive,
-    Refused(oneshot::Sender<Refusals>),
+    Gossip(oneshot::Sender<(Refusals, usize)>),
     Leave,
 }
 
@@ -146,10 +149,17 @@ impl Ownership {
 
     /// Messages that were refused since the start, by reason; none known when the thread is busy for longer than `limit`.
     pub(crate) async fn refused(&self, limit: Duration) -> BTreeMap<String, u64> {
+        self.gossip(limit).await.unwrap_or_default().0
+    }
+
+    /// Messages that were refused, and how many peers are alive.
+    pub(crate) fn gossip(&self, limit: Duration) -> impl Future<Output = Option<Gossip>> + 'static {
         let (reply, answer) = oneshot::channel();
-        self.send(Command::Refused(reply));
-        let refusals = tokio::time::timeout(limit, answer).await.ok().and_then(Result::ok).unwrap_or_default();
-        refusals.into_iter().map(|(refusal, count)| (refusal.to_string(), count)).collect()
+        self.send(Command::Gossip(reply));
+        async move {
+            let (refusals, alive) = tokio::time::timeout(limit, answer).await.ok()?.ok()?;
+            Some((refusals.into_iter().map(|(refusal, count)| (refusal.to_string(), count)).collect(), alive))
+        }
     }
 
     /// Hands everything over and claims nothing more; the end shows in the holdings.

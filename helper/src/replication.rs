@@ -52,10 +52,22 @@ pub(crate) struct Part {
     pub(crate) services: BTreeSet<ObjectName>,
 }
 
-/// Plays a part; `done` hears when what was inherited is loaded.
-struct Command {
-    part: Part,
-    done: oneshot::Sender<()>,
+/// How much is replicated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Replicated {
+    /// Connections of owned addresses that others are told of, and those that are too many for that.
+    pub(crate) told: usize,
+    pub(crate) omitted: usize,
+    /// Connections of others.
+    pub(crate) kept: usize,
+    /// Since the owner that has been silent for longest said something.
+    pub(crate) age: Option<Duration>,
+}
+
+enum Command {
+    /// Plays a part; the sender hears when what was inherited is loaded.
+    Play(Part, oneshot::Sender<()>),
+    Count(oneshot::Sender<Replicated>),
 }
 
 /// The thread, from outside.
@@ -82,6 +94,13 @@ impl Replication {
         Ok(Self { commands, part: Part::default() })
     }
 
+    /// How much is replicated; nothing known when the thread is busy for longer than `limit`.
+    pub(crate) fn count(&self, limit: Duration) -> impl Future<Output = Option<Replicated>> + 'static {
+        let (reply, answer) = oneshot::channel();
+        let _ = self.commands.send(Command::Count(reply));
+        async move { timeout(limit, answer).await.ok()?.ok() }
+    }
+
     /// The kernel carries out this part now; waits until inherited connections are loaded, but not for ever.
     pub(crate) async fn play(&mut self, part: Part) {
         if part == self.part {
@@ -89,7 +108,7 @@ impl Replication {
         }
         self.part = part.clone();
         let (done, loaded) = oneshot::channel();
-        if self.commands.send(Command { part, done }).is_ok() && timeout(LOADING, loaded).await.is_err() {
+        if self.commands.send(Command::Play(part, done)).is_ok() && timeout(LOADING, loaded).await.is_err() {
             log::warn!("connections of a new address are not loaded in time milliseconds={}", LOADING.as_millis());
         }
     }

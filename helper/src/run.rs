@@ -5,6 +5,7 @@
 
 mod asks;
 mod clock;
+mod figures;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -19,6 +20,7 @@ use tokio::time::{Instant, MissedTickBehavior, sleep_until};
 use crate::catalogue::Catalogue;
 use crate::cli::RunOptions;
 use crate::health::Health;
+use crate::metrics::Tally;
 use crate::node::{Node, Settings};
 use crate::ownership::{self, Holdings, Ownership, Plan};
 use crate::presence::Presence;
@@ -29,6 +31,7 @@ use crate::store::Store;
 use crate::{lock, logging, runtime_cache};
 use asks::Told;
 use clock::Clock;
+use figures::Monitor;
 
 /// Longest time to hand addresses over at the end.
 const HANDOVER: Duration = Duration::from_millis(1500);
@@ -116,6 +119,8 @@ struct Daemon {
     told: (mpsc::Sender<Told>, mpsc::Receiver<Told>),
     server: Option<Server>,
     clock: Clock,
+    monitor: Monitor,
+    tally: Tally,
     began: Instant,
     /// Until when the socket waits for tables of routes.
     patience: Instant,
@@ -163,6 +168,8 @@ impl Daemon {
             told: mpsc::channel(QUEUE),
             server: None,
             clock: Clock::new(Instant::now()),
+            monitor: Monitor::start(options.metrics)?,
+            tally: Tally::new(),
             began,
             patience: Instant::now(),
         })
@@ -194,7 +201,8 @@ impl Daemon {
                 }
                 () = self.health.changed() => self.take_health(),
                 () = sleep_until(self.clock.due) => self.reconcile().await?,
-                _ = pulse.tick() => if let Some(ownership) = &self.ownership { ownership.is_alive() },
+                Some(scrape) = self.monitor.scrapes.recv() => self.show(scrape).await,
+                _ = pulse.tick() => self.beat(),
             }
         }
         log::info!("stopped node={}", self.options.node);
@@ -268,7 +276,6 @@ impl Daemon {
     fn read_source(&mut self) {
         if self.source.read(&mut self.catalogue) {
             self.node.set_world(self.catalogue.world(), self.catalogue.refused(), &self.catalogue.kept());
-            self.source.propose(|| self.node.due());
             self.clock.within(Duration::ZERO);
         }
     }
@@ -283,7 +290,10 @@ impl Daemon {
 
     /// A socket that cannot be opened ends the daemon; a kernel that does not follow does not.
     async fn reconcile(&mut self) -> anyhow::Result<()> {
+        let began = Instant::now();
         let outcome = self.node.reconcile().await;
+        self.tally.reconciled(began.elapsed(), &outcome);
+        self.tally.owns(self.node.owned());
         match &outcome {
             Ok(()) => self.clock.succeeded(Instant::now()),
             Err(error) => self.clock.has_failed(Instant::now(), error),
@@ -313,6 +323,7 @@ impl Daemon {
             let (socket, took) = (self.options.place.socket.display(), self.began.elapsed().as_millis());
             log::info!("ready node={} socket={socket} milliseconds={took}", self.options.node);
         }
+        self.tell_readiness();
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Guarantees: nothing is acted upon before all of it is known, or known from before.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sortie_core::allocation::Giver;
@@ -12,6 +13,7 @@ use crate::catalogue::Catalogue;
 use crate::cli::{RunOptions, SourceOptions};
 use crate::due::Due;
 use crate::folder::Manifests;
+use crate::kubernetes::events::Happening;
 use crate::kubernetes::{Answer, Api};
 
 /// How long the API is waited for when there is something to go on with.
@@ -66,7 +68,7 @@ impl Source {
     }
 
     /// Brings the catalogue up to date; whether anything is different.
-    pub(crate) fn read(&self, catalogue: &mut Catalogue) -> bool {
+    pub(crate) fn read(&mut self, catalogue: &mut Catalogue) -> bool {
         match self {
             Self::Folder(folder) => catalogue.update(folder.read()),
             Self::Kubernetes(api) => catalogue.update_from_api(api.holding()),
@@ -85,6 +87,21 @@ impl Source {
     pub(crate) fn propose(&self, due: impl FnOnce() -> Due) {
         if let Self::Kubernetes(api) = self {
             api.propose(due);
+        }
+    }
+
+    /// Kinds that are watched, and whether that fails at present.
+    pub(crate) fn watches(&self) -> BTreeMap<String, bool> {
+        match self {
+            Self::Folder(_) => BTreeMap::new(),
+            Self::Kubernetes(api) => api.watches(),
+        }
+    }
+
+    /// Tells of something that happened to an object, where there is somebody who looks.
+    pub(crate) fn tell(&self, happening: impl FnOnce() -> Happening) {
+        if let Self::Kubernetes(api) = self {
+            api.tell(happening());
         }
     }
 

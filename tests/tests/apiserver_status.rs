@@ -2,8 +2,14 @@
 
 #[path = "status/conditions.rs"]
 mod conditions;
+#[path = "status/happenings.rs"]
+mod happenings;
 #[path = "status/nodes.rs"]
 mod nodes;
+#[path = "status/policies.rs"]
+mod policies;
+#[path = "status/services.rs"]
+mod services;
 #[path = "status/tables.rs"]
 mod tables;
 

@@ -32,6 +32,8 @@ pub struct Document {
     pub line: usize,
     /// Identity, if it could be read.
     pub key: Option<ObjectKey>,
+    /// `metadata.generation`, as an API server counts changes of `spec`.
+    pub generation: Option<i64>,
     /// The object, or why it is refused.
     pub object: Result<Object, Rejection>,
 }
@@ -63,7 +65,7 @@ impl Place<'_> {
             Some(key) => format!("{}:{} {key}", self.file, self.line),
             None => format!("{}:{}", self.file, self.line),
         };
-        Document { line: self.line, key, object: Err(fault.of(&object)) }
+        Document { line: self.line, key, generation: None, object: Err(fault.of(&object)) }
     }
 }
 
@@ -86,14 +88,15 @@ fn judge(place: &Place<'_>, item: &Item) -> Option<Document> {
         let items = field.get("items")?;
         return Some(place.refused(None, items.fault("is not a list", "write a list of objects")));
     }
-    match identity::identity(&field) {
-        Identity::Foreign => None,
-        Identity::Refused(key, fault) => Some(place.refused(key, fault)),
-        Identity::Ours(key) => Some(match read_kind(&key, &field) {
-            Ok(object) => Document { line: place.line, key: Some(key), object: Ok(object) },
+    let document = match identity::identity(&field) {
+        Identity::Foreign => return None,
+        Identity::Refused(key, fault) => place.refused(key, fault),
+        Identity::Ours(key) => match read_kind(&key, &field) {
+            Ok(object) => Document { line: place.line, key: Some(key), generation: None, object: Ok(object) },
             Err(fault) => place.refused(Some(key), fault),
-        }),
-    }
+        },
+    };
+    Some(Document { generation: item.json["metadata"]["generation"].as_i64(), ..document })
 }
 
 fn read_kind(key: &ObjectKey, field: &Field<'_>) -> Read<Object> {

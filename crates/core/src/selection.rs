@@ -199,6 +199,29 @@ pub fn conditions(world: &World, attachments: &[&Attachment]) -> Vec<Condition> 
     conditions::conditions(world, attachments)
 }
 
+/// What one object asks for a pod that it selects, and what becomes of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// The object.
+    pub owner: ObjectKey,
+    /// Where its flows go.
+    pub paths: BTreeSet<PathKey>,
+    /// Why they are not in force as written: a bad reference, or another object that wins all of them.
+    pub problem: Option<(Reason, String)>,
+}
+
+/// What every object asks for the pod of an attachment.
+#[must_use]
+pub fn asked(world: &World, attachment: &Attachment) -> Vec<Asked> {
+    decision::decide(world, attachment).reports.into_iter().map(decision::Report::into_asked).collect()
+}
+
+/// Whether the Service's annotations ask for a route or for its address as source.
+#[must_use]
+pub fn asks(service: &Service) -> bool {
+    service::asks(service)
+}
+
 /// Whether the world holds the very pod of the attachment, or no pod belongs to it.
 #[must_use]
 pub fn is_known(world: &World, attachment: &Attachment) -> bool {

@@ -94,7 +94,7 @@ fn of_two_files_with_one_object_the_first_by_name_wins() {
     folder.write("b.yaml", namespace("a", "of b"));
     folder.write("a.yaml", namespace("a", "of a"));
     assert_eq!(folder.label("a").as_deref(), Some("of a"));
-    let refused = folder.catalogue.refused();
+    let refused: Vec<&Rejection> = folder.catalogue.refused().iter().map(|refused| &refused.rejection).collect();
     assert_eq!((refused.len(), refused[0].reason), (1, Reason::Conflicted));
     assert!(refused[0].to_string().contains("b.yaml") && refused[0].message.contains("a.yaml"), "{}", refused[0]);
     folder.remove("a.yaml");

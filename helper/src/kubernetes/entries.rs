@@ -1,22 +1,25 @@
-//! What this node says of routes, each in its own entry of `status.nodes`.
+//! What this node says of routes and policies, each in its own entry of `status.nodes`.
 //!
 //! Guarantees: only the entry of this node is written, by a field manager of its own, and only when it says something
-//! else; what an earlier helper of the node said is corrected. Leaves out: what is said of the route as a whole.
+//! else; what an earlier helper of the node said is corrected. Leaves out: what is said of the object as a whole.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
+use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
-use sortie_core::model::Kind;
+use sortie_core::model::{Kind, ObjectName, Reason};
 use tokio::sync::watch::Receiver;
 use tokio::time::sleep;
 
-use super::kinds;
+use super::kinds::{self, Watched};
+use super::statuses::{list, name};
 use super::write::answered;
-use crate::due::{Due, Entry};
+use crate::due::{Due, Entries, Entry};
 
+/// Kinds with entries of nodes.
+const KINDS: [Kind; 2] = [Kind::ServiceOutboundRoute, Kind::EgressPolicy];
 /// Least time between two writes of one object.
 const PACE: Duration = Duration::from_secs(1);
 /// Time until what failed is tried again.
@@ -24,22 +27,18 @@ const AGAIN: Duration = Duration::from_secs(2);
 /// Most characters of a message.
 const MESSAGE_MAX: usize = 1000;
 
-type Entries = BTreeMap<String, Entry>;
-
 /// Keeps the entries of this node to what is due.
 pub(super) async fn tell(client: Client, node: String, mut due: Receiver<Due>) {
-    let (mut told, mut trouble) = (None, String::new());
+    let mut clerk = Clerk { client, node, told: None };
+    let mut trouble = String::new();
     loop {
         let wanted = due.borrow_and_update().entries.clone();
         let mut now = String::new();
-        if let Some(wanted) = wanted.filter(|wanted| told.as_ref() != Some(wanted)) {
-            match bring(&client, &node, &wanted).await {
-                Ok(()) => told = Some(wanted),
-                Err(error) => now = error,
-            }
+        if let Some(wanted) = wanted.filter(|wanted| clerk.told.as_ref() != Some(wanted)) {
+            now = clerk.bring(wanted).await.err().unwrap_or_default();
         }
         if !now.is_empty() && now != trouble {
-            log::warn!("what this node says of routes cannot be written error=\"{now}\"");
+            log::warn!("what this node says of routes and policies cannot be written error=\"{now}\"");
         }
         let has_failed = !now.is_empty();
         trouble = now;
@@ -50,37 +49,84 @@ pub(super) async fn tell(client: Client, node: String, mut due: Receiver<Due>) {
     }
 }
 
-async fn bring(client: &Client, node: &str, wanted: &Entries) -> Result<(), String> {
-    let Some(routes) = kinds::ALL.iter().find(|watched| watched.kind == Kind::ServiceOutboundRoute) else {
-        return Ok(());
-    };
-    let resource = routes.resource();
-    let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
-    for object in answered(api.list(&ListParams::default())).await?.items {
-        let name = object.metadata.name.clone().unwrap_or_default();
-        let uid = object.metadata.uid.clone().unwrap_or_default();
-        let entry = wanted.get(&name).filter(|entry| entry.uid == uid).map(|entry| said(node, entry));
-        if entry.as_ref() == mine(&object.data["status"], node) {
-            continue;
-        }
-        let status = entry.map_or_else(|| json!({}), |entry| json!({"nodes": [entry]}));
-        let patch = json!({
-            "apiVersion": resource.api_version, "kind": resource.kind, "metadata": {"name": name}, "status": status,
-        });
-        log::info!("writing what this node says route={name} status={status}");
-        let params = PatchParams::apply(&format!("sortie-helper-{node}")).force();
-        match answered(api.patch_status(&name, &params, &Patch::Apply(patch))).await {
-            // It went in the meantime.
-            Err(error) if error.contains("NotFound") => {}
-            outcome => drop(outcome?),
-        }
-    }
-    Ok(())
+struct Clerk {
+    client: Client,
+    node: String,
+    /// What the objects say by this node; unknown at first, and after a failure.
+    told: Option<Entries>,
 }
 
-fn said(node: &str, Entry { reason, message, .. }: &Entry) -> Value {
-    let message: String = message.chars().take(MESSAGE_MAX).collect();
-    json!({"name": node, "reason": format!("{reason:?}"), "message": message})
+impl Clerk {
+    async fn bring(&mut self, wanted: Entries) -> Result<(), String> {
+        let told = self.told.take();
+        for watched in kinds::ALL.iter().filter(|watched| KINDS.contains(&watched.kind)) {
+            let none = BTreeMap::new();
+            let of_kind = wanted.get(&watched.kind).unwrap_or(&none);
+            match &told {
+                Some(told) => self.bring_changes(watched, (told.get(&watched.kind).unwrap_or(&none), of_kind)).await?,
+                None => self.bring_all(watched, of_kind).await?,
+            }
+        }
+        self.told = Some(wanted);
+        Ok(())
+    }
+
+    async fn bring_all(&self, watched: &Watched, wanted: &BTreeMap<ObjectName, Entry>) -> Result<(), String> {
+        for object in list(&self.client, watched).await? {
+            let name = name(&object);
+            let uid = object.metadata.uid.clone().unwrap_or_default();
+            let entry = wanted.get(&name).filter(|entry| entry.uid == uid).map(|entry| said(&self.node, entry));
+            if entry.as_ref() != mine(&object.data["status"], &self.node) {
+                self.write(watched, (&name, &uid), entry).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn bring_changes(
+        &self,
+        watched: &Watched,
+        (told, wanted): (&BTreeMap<ObjectName, Entry>, &BTreeMap<ObjectName, Entry>),
+    ) -> Result<(), String> {
+        for (name, entry) in told.iter().filter(|(name, entry)| wanted.get(*name).is_none_or(|w| w.uid != entry.uid)) {
+            self.write(watched, (name, &entry.uid), None).await?;
+        }
+        for (name, entry) in wanted.iter().filter(|(name, entry)| told.get(*name) != Some(*entry)) {
+            self.write(watched, (name, &entry.uid), Some(said(&self.node, entry))).await?;
+        }
+        Ok(())
+    }
+
+    async fn write(&self, watched: &Watched, object: (&ObjectName, &str), entry: Option<Value>) -> Result<(), String> {
+        let ((name, uid), resource) = (object, watched.resource());
+        let api: Api<DynamicObject> = match name.namespace.as_str() {
+            "" => Api::all_with(self.client.clone(), &resource),
+            namespace => Api::namespaced_with(self.client.clone(), namespace, &resource),
+        };
+        let status = entry.map_or_else(|| json!({}), |entry| json!({"nodes": [entry]}));
+        log::info!("writing what this node says object=\"{:?} {name}\" status={status}", watched.kind);
+        let metadata = json!({"name": name.name, "uid": uid});
+        let patch = json!({
+            "apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata, "status": status,
+        });
+        let params = PatchParams::apply(&format!("sortie-helper-{}", self.node)).force();
+        match answered(api.patch_status(&name.name, &params, &Patch::Apply(patch))).await {
+            // It went in the meantime, and perhaps another one of its name came.
+            Err(error) if error.contains("NotFound") || error.contains("Conflict") => Ok(()),
+            outcome => outcome.map(drop),
+        }
+    }
+}
+
+fn said(node: &str, Entry { pods, reason, message, .. }: &Entry) -> Value {
+    let mut entry = json!({"name": node, "reason": format!("{reason:?}")});
+    if *reason != Reason::Programmed {
+        entry["message"] = message.chars().take(MESSAGE_MAX).collect::<String>().into();
+    }
+    if let Some((matched, programmed)) = pods {
+        (entry["matchedPods"], entry["programmedPods"]) = ((*matched).into(), (*programmed).into());
+    }
+    entry
 }
 
 fn mine<'a>(status: &'a Value, node: &str) -> Option<&'a Value> {

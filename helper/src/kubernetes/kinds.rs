@@ -58,6 +58,11 @@ pub(super) const ALL: [Watched; 8] = [
     ours(Kind::AddressPool, "AddressPool", "addresspools"),
 ];
 
+/// Whether it is a kind of ours, which have a status.
+pub(super) fn has_status(kind: Kind) -> bool {
+    matches!(kind, Kind::ServiceOutboundRoute | Kind::EgressPolicy | Kind::AddressPool)
+}
+
 const fn core(kind: Kind, name: &'static str, plural: &'static str) -> Watched {
     Watched { group: "", version: "v1", ..ours(kind, name, plural) }
 }

@@ -3,7 +3,7 @@
 //! Guarantees: tables are given by what the API server holds at that moment, so that no two routes get one; nothing is
 //! written that is there already, and no object more than once in a second. Leaves out: what nodes say for themselves.
 
-mod told;
+pub(super) mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -12,10 +12,11 @@ use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use sortie_core::allocation::cluster_tables;
-use sortie_core::model::{Kind, ObjectName};
+use sortie_core::model::{Kind, ObjectKey, ObjectName};
 use sortie_core::world::World;
 use tokio::time::Instant;
 
+use super::events::{Happening, Teller, Weight};
 use super::kinds::{self, Watched};
 use super::write::{MANAGER, answered};
 use crate::due::{Due, Judged, Tables, Verdict};
@@ -24,7 +25,7 @@ use crate::due::{Due, Judged, Tables, Verdict};
 const KINDS: [Kind; 3] = [Kind::ServiceOutboundRoute, Kind::EgressPolicy, Kind::AddressPool];
 /// Least time between two writes of one object.
 const PACE: Duration = Duration::from_secs(1);
-/// Time after which the routes are looked at although nothing is new: nodes write their part into them.
+/// Time after which routes and policies are looked at although nothing is new: nodes write their part into them.
 const AGAIN: Duration = Duration::from_secs(10);
 /// Objects in a page.
 const PAGE: u32 = 500;
@@ -39,12 +40,13 @@ struct Part {
 /// What this leader wrote, and when.
 pub(super) struct Statuses {
     client: Client,
+    events: Teller,
     done: BTreeMap<Kind, (Instant, Part)>,
 }
 
 impl Statuses {
-    pub(super) fn new(client: Client) -> Self {
-        Self { client, done: BTreeMap::new() }
+    pub(super) fn new(client: Client, events: Teller) -> Self {
+        Self { client, events, done: BTreeMap::new() }
     }
 
     /// Somebody else may write from now on.
@@ -82,13 +84,13 @@ impl Statuses {
 
     fn is_done(&self, kind: Kind, part: &Part) -> bool {
         self.done.get(&kind).is_some_and(|(at, done)| {
-            at.elapsed() < PACE || done == part && (kind != Kind::ServiceOutboundRoute || at.elapsed() < AGAIN)
+            at.elapsed() < PACE || done == part && (kind == Kind::AddressPool || at.elapsed() < AGAIN)
         })
     }
 
     async fn bring_kind(&self, kind: Kind, part: &Part, until: Instant) -> Result<Progress, String> {
         let Some(watched) = kinds::ALL.iter().find(|watched| watched.kind == kind) else { return Ok(Progress::All) };
-        let objects = self.list(watched).await?;
+        let objects = list(&self.client, watched).await?;
         let tables = tables(watched, &objects, part);
         for object in &objects {
             let Some((name, judged)) = judged(object, part) else { continue };
@@ -105,21 +107,17 @@ impl Statuses {
                 return Ok(Progress::Some);
             }
             self.write(watched, name, &status).await?;
+            self.tell(kind, object, told::turn(now, &status));
         }
         Ok(Progress::All)
     }
 
-    async fn list(&self, watched: &Watched) -> Result<Vec<DynamicObject>, String> {
-        let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &watched.resource());
-        let (mut found, mut page) = (Vec::new(), ListParams::default().limit(PAGE));
-        loop {
-            let list = answered(api.list(&page)).await?;
-            found.extend(list.items);
-            match list.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => page = page.continue_token(&token),
-                None => return Ok(found),
-            }
-        }
+    fn tell(&self, kind: Kind, object: &DynamicObject, turn: Option<(bool, String, String)>) {
+        let Some((is_bad, reason, note)) = turn else { return };
+        let object_key = ObjectKey { kind, name: name(object) };
+        let uid = object.metadata.uid.clone().unwrap_or_default();
+        let weight = if is_bad { Weight::Warning } else { Weight::Normal };
+        self.events.tell(Happening { object: object_key, uid, weight, reason, note });
     }
 
     async fn write(&self, watched: &Watched, name: &ObjectName, status: &Value) -> Result<(), String> {
@@ -142,6 +140,20 @@ impl Statuses {
     }
 }
 
+/// All objects of a kind.
+pub(super) async fn list(client: &Client, watched: &Watched) -> Result<Vec<DynamicObject>, String> {
+    let api: Api<DynamicObject> = Api::all_with(client.clone(), &watched.resource());
+    let (mut found, mut page) = (Vec::new(), ListParams::default().limit(PAGE));
+    loop {
+        let list = answered(api.list(&page)).await?;
+        found.extend(list.items);
+        match list.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => page = page.continue_token(&token),
+            None => return Ok(found),
+        }
+    }
+}
+
 /// How much was written.
 enum Progress {
     All,
@@ -155,13 +167,13 @@ fn part_of(due: &Due, kind: Kind) -> Part {
 
 /// What is thought of the very object, not of another one of its name.
 fn judged<'a>(object: &DynamicObject, part: &'a Part) -> Option<(&'a ObjectName, &'a Judged)> {
-    let metadata = &object.metadata;
-    let name = ObjectName {
-        namespace: metadata.namespace.clone().unwrap_or_default(),
-        name: metadata.name.clone().unwrap_or_default(),
-    };
-    let uid = metadata.uid.clone().unwrap_or_default();
-    part.judged.get_key_value(&name).filter(|(_, judged)| judged.uid.is_empty() || judged.uid == uid)
+    let uid = object.metadata.uid.clone().unwrap_or_default();
+    part.judged.get_key_value(&name(object)).filter(|(_, judged)| judged.uid.is_empty() || judged.uid == uid)
+}
+
+pub(super) fn name(object: &DynamicObject) -> ObjectName {
+    let (namespace, name) = (object.metadata.namespace.clone(), object.metadata.name.clone());
+    ObjectName { namespace: namespace.unwrap_or_default(), name: name.unwrap_or_default() }
 }
 
 /// The table that each route should have, or why it has none. A route that cannot be read keeps what it has.

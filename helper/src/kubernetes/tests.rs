@@ -10,7 +10,9 @@ fn api() -> Api {
         notices: unbounded_channel().1,
         questions: unbounded_channel().0,
         due: tokio::sync::watch::channel(Due::default()).0,
+        events: Teller::new().0,
         shelf: BTreeMap::new(),
+        generations: BTreeMap::new(),
         listed: BTreeSet::new(),
         numbers: BTreeMap::new(),
         troubles: BTreeMap::new(),
@@ -44,7 +46,7 @@ fn tell_all(api: &mut Api) {
     }
 }
 
-fn world(api: &Api) -> World {
+fn world(api: &mut Api) -> World {
     let mut catalogue = Catalogue::default();
     catalogue.update_from_api(api.holding());
     catalogue.world()
@@ -67,9 +69,9 @@ fn a_new_list_replaces_what_was_of_its_kind_and_nothing_else() {
     tell_all(&mut api);
     tell(&mut api, Kind::Namespace, News::All(vec![namespace("a", "1"), namespace("b", "1")]));
     tell(&mut api, Kind::Pod, News::All(Vec::new()));
-    assert_eq!(world(&api).namespaces.len(), 2);
+    assert_eq!(world(&mut api).namespaces.len(), 2);
     tell(&mut api, Kind::Namespace, News::All(vec![namespace("b", "2")]));
-    let world = world(&api);
+    let world = world(&mut api);
     assert_eq!(world.namespaces.keys().collect::<Vec<_>>(), ["b"]);
     assert_eq!(world.namespaces["b"].meta.labels["v"], "2");
 }
@@ -93,7 +95,11 @@ fn trouble_is_told_until_it_is_over_and_takes_nothing_away() {
     tell(&mut api, Kind::Pod, News::Trouble(Some("forbidden".to_owned())));
     let mut catalogue = Catalogue::default();
     catalogue.update_from_api(api.holding());
-    assert!(catalogue.refused()[0].to_string().contains("Pod: cannot be read: forbidden"), "{:?}", catalogue.refused());
+    assert!(
+        catalogue.refused()[0].rejection.to_string().contains("Pod: cannot be read: forbidden"),
+        "{:?}",
+        catalogue.refused()
+    );
     assert_eq!(catalogue.world().namespaces.len(), 1);
     tell(&mut api, Kind::Pod, News::Trouble(None));
     assert!(catalogue.update_from_api(api.holding()) && catalogue.refused().is_empty());
@@ -105,13 +111,13 @@ fn a_node_has_the_number_of_its_lease_unless_it_has_one_of_its_own() {
     tell_all(&mut api);
     let own = serde_json::json!({"sortie.dev/node-number": "9"});
     tell(&mut api, Kind::Node, News::All(vec![node("a", serde_json::json!({})), node("b", own)]));
-    let numbers = |api: &Api| world(api).nodes.values().map(|node| node.number).collect::<Vec<_>>();
-    assert_eq!(numbers(&api), [None, Some(9)]);
+    let numbers = |api: &mut Api| world(api).nodes.values().map(|node| node.number).collect::<Vec<_>>();
+    assert_eq!(numbers(&mut api), [None, Some(9)]);
     let told = BTreeMap::from([("a".to_owned(), 1), ("b".to_owned(), 2), ("c".to_owned(), 3)]);
     tell(&mut api, Kind::Node, News::Numbers(told));
-    assert_eq!(numbers(&api), [Some(1), Some(9)]);
+    assert_eq!(numbers(&mut api), [Some(1), Some(9)]);
     tell(&mut api, Kind::Node, News::One(Box::new(node("c", serde_json::json!({})))));
-    assert_eq!(numbers(&api), [Some(1), Some(9), Some(3)]);
+    assert_eq!(numbers(&mut api), [Some(1), Some(9), Some(3)]);
     tell(&mut api, Kind::Node, News::Numbers(BTreeMap::new()));
-    assert_eq!(numbers(&api), [None, Some(9), None]);
+    assert_eq!(numbers(&mut api), [None, Some(9), None]);
 }

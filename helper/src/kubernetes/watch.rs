@@ -19,7 +19,9 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch::Receiver;
 use tokio::time::{sleep, timeout};
 
+use super::events::{self, Happening, Teller};
 use super::kinds::{self, Watched, WhenAbsent};
+use super::services::{self, Ledger, Scribe};
 use super::{News, Notice, Question, connect, entries, numbers, taint, write};
 use crate::cli::KubernetesOptions;
 use crate::due::Due;
@@ -37,17 +39,27 @@ const NOT_UNDERSTOOD: [u16; 2] = [400, 422];
 const NOT_FOUND: u16 = 404;
 
 type Objects = Pin<Box<dyn Stream<Item = Result<Event<DynamicObject>, watcher::Error>> + Send>>;
-type Ends = (UnboundedReceiver<Notice>, UnboundedSender<Question>);
+/// What the daemon holds of the thread, and what the thread holds of the daemon.
+pub(super) type Ends = (UnboundedReceiver<Notice>, UnboundedSender<Question>);
+type Inner = (UnboundedSender<Notice>, UnboundedReceiver<Question>);
+
+/// What the thread is told by the daemon.
+pub(super) struct Told {
+    pub(super) due: Receiver<Due>,
+    /// Where happenings are told, here too.
+    pub(super) teller: Teller,
+    pub(super) happenings: tokio::sync::mpsc::Receiver<Happening>,
+}
 
 /// Starts to watch for a node. The thread ends with the receiver.
-pub(super) async fn start(node: &str, options: &KubernetesOptions, due: Receiver<Due>) -> anyhow::Result<Ends> {
+pub(super) async fn start(node: &str, options: &KubernetesOptions, told: Told) -> anyhow::Result<Ends> {
     let (notices, heard) = unbounded_channel();
     let (ask, questions) = unbounded_channel();
     let config = connect::config(options.kubeconfig.as_deref()).await?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start runtime")?;
     let (node, options) = (node.to_owned(), options.clone());
     let run = move || {
-        if let Err(error) = runtime.block_on(watch(config, (&node, options), (notices, questions, due))) {
+        if let Err(error) = runtime.block_on(watch(config, (&node, options), (notices, questions), told)) {
             log::error!("the Kubernetes API cannot be watched error=\"{error:#}\"");
         }
     };
@@ -58,19 +70,28 @@ pub(super) async fn start(node: &str, options: &KubernetesOptions, due: Receiver
 async fn watch(
     config: Config,
     (node, options): (&str, KubernetesOptions),
-    (notices, mut questions, due): (UnboundedSender<Notice>, UnboundedReceiver<Question>, Receiver<Due>),
+    (notices, mut questions): Inner,
+    Told { due, teller, happenings }: Told,
 ) -> anyhow::Result<()> {
     let client = connect::client(config)?;
+    let (ledger, said) = Ledger::new();
+    let mut ledger = Some(ledger);
     for mut watched in kinds::ALL {
         watched.annotations = options.annotations;
-        tokio::spawn(Follower::new(&client, watched, node, notices.clone()).run());
+        let mut follower = Follower::new(&client, watched, node, notices.clone());
+        follower.ledger = if watched.kind == Kind::Service { ledger.take() } else { None };
+        tokio::spawn(follower.run());
     }
-    tokio::spawn(numbers::number(client.clone(), node.to_owned(), notices));
-    tokio::spawn(entries::tell(client.clone(), node.to_owned(), due.clone()));
     if let Some(key) = options.startup_taint {
         tokio::spawn(taint::lift(client.clone(), node.to_owned(), key));
     }
-    tokio::spawn(write::lead(client.clone(), node.to_owned(), due));
+    let (me, node) = (client.clone(), node.to_owned());
+    let scribe = || Scribe::new(me.clone(), said.clone(), teller.clone());
+    tokio::spawn(numbers::number(client.clone(), node.clone(), notices));
+    tokio::spawn(entries::tell(client.clone(), node.clone(), due.clone()));
+    tokio::spawn(services::tell(scribe(), due.clone()));
+    tokio::spawn(events::write(client.clone(), node.clone(), happenings));
+    tokio::spawn(write::lead((client.clone(), node), due, scribe(), teller.clone()));
     while let Some(question) = questions.recv().await {
         tokio::spawn(answer(client.clone(), question));
     }
@@ -103,6 +124,8 @@ struct Follower {
     /// Restricts pods to those of the node.
     fields: Option<String>,
     notices: UnboundedSender<Notice>,
+    /// What Services say of themselves.
+    ledger: Option<Ledger>,
     /// What was told of a list that is not complete.
     list: Vec<Document>,
     pause: Duration,
@@ -112,7 +135,7 @@ impl Follower {
     fn new(client: &Client, watched: Watched, node: &str, notices: UnboundedSender<Notice>) -> Self {
         let api = Api::all_with(client.clone(), &watched.resource());
         let fields = (watched.kind == Kind::Pod).then(|| format!("spec.nodeName={node}"));
-        Self { watched, api, fields, notices, list: Vec::new(), pause: PAUSES.0 }
+        Self { watched, api, fields, notices, ledger: None, list: Vec::new(), pause: PAUSES.0 }
     }
 
     async fn run(mut self) {
@@ -166,8 +189,11 @@ impl Follower {
         Box::pin(watcher(self.api.clone(), config))
     }
 
-    fn take(&mut self, event: Event<DynamicObject>) {
+    fn take(&mut self, mut event: Event<DynamicObject>) {
         self.pause = PAUSES.0;
+        if let Some(ledger) = &mut self.ledger {
+            ledger.take(&mut event);
+        }
         match event {
             Event::Init => self.list.clear(),
             Event::InitApply(object) => self.list.extend(self.watched.read(object)),

@@ -1,4 +1,4 @@
-//! What the leader writes: addresses of Services, and the status of our objects.
+//! What the leader writes: addresses of Services, the status of our objects, and of Services that nobody owns.
 //!
 //! Guarantees: only the leader writes; what it writes comes back by the watch, and no node uses it earlier.
 
@@ -12,8 +12,10 @@ use sortie_core::model::{Kind, ObjectName};
 use tokio::sync::watch::Receiver;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use super::events::Teller;
 use super::kinds;
 use super::leader::{Election, RENEW};
+use super::services::Scribe;
 use super::statuses::Statuses;
 use crate::due::Due;
 
@@ -23,9 +25,9 @@ const ANSWER: Duration = Duration::from_secs(5);
 pub(super) const MANAGER: &str = "sortie-leader";
 
 /// Runs for the office and, while in it, brings every status to what is due.
-pub(super) async fn lead(client: Client, node: String, mut due: Receiver<Due>) {
-    let mut desk =
-        Desk { election: Election::new(client.clone(), node), statuses: Statuses::new(client.clone()), client };
+pub(super) async fn lead((client, node): (Client, String), mut due: Receiver<Due>, scribe: Scribe, events: Teller) {
+    let (election, statuses) = (Election::new(client.clone(), node), Statuses::new(client.clone(), events));
+    let mut desk = Desk { election, statuses, scribe, client };
     let mut trouble = String::new();
     while due.has_changed().is_ok() {
         let now = desk.round(&mut due).await.err().unwrap_or_default();
@@ -43,6 +45,7 @@ struct Desk {
     client: Client,
     election: Election,
     statuses: Statuses,
+    scribe: Scribe,
 }
 
 impl Desk {
@@ -54,7 +57,8 @@ impl Desk {
             let wanted = due.borrow_and_update().clone();
             if self.election.leads() {
                 let addresses = self.addresses(&wanted).await;
-                addresses.and(self.statuses.bring(&wanted, next).await)?;
+                let orphans = self.scribe.bring_orphans(&wanted).await;
+                addresses.and(self.statuses.bring(&wanted, next).await).and(orphans)?;
             } else {
                 self.statuses.forget();
             }

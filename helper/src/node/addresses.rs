@@ -99,6 +99,10 @@ impl<P: Platform> Node<P> {
         self.replication = Some(replication);
     }
 
+    pub(crate) fn replication(&self) -> Option<&Replication> {
+        self.replication.as_ref()
+    }
+
     /// What connections are told of and kept for.
     pub(super) fn part(&self) -> Part {
         let claims = self.claims();
@@ -184,7 +188,7 @@ impl<P: Platform> Node<P> {
     }
 
     /// The node that owns the Service's addresses, if it is known.
-    fn owner(&self, service: &Service) -> Option<String> {
+    pub(super) fn owner(&self, service: &Service) -> Option<String> {
         let chosen = || {
             let number = *self.holdings.owners.get(&service.name)?;
             self.world.nodes.values().find(|node| node.number == Some(number)).map(|node| node.name.clone())
@@ -221,7 +225,7 @@ impl<P: Platform> Node<P> {
         })
     }
 
-    fn owned_by(&self, service: &Service) -> (bool, Reason, String) {
+    pub(super) fn owned_by(&self, service: &Service) -> (bool, Reason, String) {
         if self.holdings.conflicts.contains(&service.name) {
             let message =
                 "a station that is no node of this cluster answers for its address: free the address or use another";

@@ -45,8 +45,12 @@ impl<P: Platform> Node<P> {
         let attachments: Vec<&Attachment> = self.held().collect();
         let decided = selection::conditions(&self.world, &attachments);
         let exits = self.skeleton.iter().flat_map(|s| s.conditions.iter().cloned());
-        let refused =
-            self.refused.iter().chain(self.unnumbered.iter().chain(&self.ungiven).map(|(_, r)| r)).map(refusal);
+        let refused = self
+            .refused
+            .iter()
+            .map(|r| &r.rejection)
+            .chain(self.unnumbered.iter().chain(&self.ungiven).map(|(_, r)| r))
+            .map(refusal);
         let refused = refused.chain(self.ownership());
         decided.into_iter().chain(exits).map(|c| line(&c)).chain(refused).collect()
     }

@@ -1,6 +1,7 @@
 //! One node over a kernel in memory.
 
 mod attach;
+mod due;
 mod reconcile;
 
 use std::path::Path;

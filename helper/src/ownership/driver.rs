@@ -153,8 +153,8 @@ impl Driver {
             Command::Alive => Ok(()),
             Command::Plan(plan) => self.configure(plan).await,
             Command::Programmed(claims, dealings) => self.programmed(claims, dealings).await,
-            Command::Refused(reply) => {
-                let _ = reply.send(self.peers.refusals().await?);
+            Command::Gossip(reply) => {
+                let _ = reply.send((self.peers.refusals().await?, self.heard.alive()));
                 Ok(())
             }
             Command::Leave => {

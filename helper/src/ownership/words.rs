@@ -50,6 +50,11 @@ impl Heard {
         }
     }
 
+    /// How many are alive.
+    pub(super) fn alive(&self) -> usize {
+        self.live.len()
+    }
+
     /// Takes in a node's words and gives its table.
     pub(super) fn learn(&mut self, node: u16, bytes: &[u8]) -> anyhow::Result<Table> {
         let told = || format!("table of node {node}");

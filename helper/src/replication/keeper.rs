@@ -19,7 +19,7 @@ use tokio::time::{Interval, MissedTickBehavior};
 
 use super::hear::{Heard, Owners};
 use super::tell::{Ask, BEHIND, Update, View, tell};
-use super::{Command, Part, Setup};
+use super::{Command, Part, Replicated, Setup};
 use crate::node::chain;
 use crate::ownership::Holdings;
 
@@ -44,6 +44,8 @@ struct Keeper {
     asks: mpsc::Sender<Ask>,
     replica: Replica,
     owners: Owners,
+    /// When each followed owner said something last.
+    heard: BTreeMap<u16, Instant>,
 }
 
 /// Runs until the daemon or the peers end.
@@ -69,13 +71,15 @@ pub(super) async fn run(setup: Setup, mut commands: mpsc::UnboundedReceiver<Comm
         asks,
         replica: Replica::default(),
         owners: Owners::new(streams.follow, heard),
+        heard: BTreeMap::new(),
     };
     loop {
         tokio::select! {
             command = commands.recv() => match command {
-                Some(Command { part, done }) => keeper.play(part, || {
+                Some(Command::Play(part, done)) => keeper.play(part, || {
                     let _ = done.send(());
                 }),
+                Some(Command::Count(reply)) => drop(reply.send(keeper.count())),
                 None => return Ok(()),
             },
             changed = keeper.holdings.changed() => match changed {
@@ -188,6 +192,7 @@ impl Keeper {
         let nodes: BTreeSet<u16> = of_ours.map(|(_, node)| *node).filter(|node| *node != self.node).collect();
         drop(holdings);
         for gone in self.owners.are(&nodes) {
+            self.heard.remove(&gone);
             self.replica.lost(gone);
         }
     }
@@ -195,9 +200,18 @@ impl Keeper {
     fn hear(&mut self, (node, message): Heard) {
         let now = self.now();
         match message {
-            Some(message) => self.replica.hear(node, message, now),
+            Some(message) => {
+                self.heard.insert(node, Instant::now());
+                self.replica.hear(node, message, now);
+            }
             None => self.replica.lost(node),
         }
+    }
+
+    fn count(&self) -> Replicated {
+        let told = if self.tracking.is_some() { self.mirror.len() } else { 0 };
+        let age = self.heard.values().map(Instant::elapsed).max();
+        Replicated { told, omitted: self.mirror.omitted(), kept: self.replica.len(), age }
     }
 
     fn welcome(&mut self, follower: Follower) {

@@ -83,23 +83,32 @@ fn complains(scene: &ApiScene<'_>, (_, resource, verb): &Permission) -> Result<(
     let _ = std::fs::remove_file(scene.lab.path("helper.log"));
     let complaint = match (resource.as_str(), KINDS.iter().find(|(name, _)| name == resource)) {
         ("pods", _) if verb == "get" => return refuses_a_pod(scene),
-        (_, Some((_, kind))) => format!("kind={kind} error="),
+        (_, Some((_, kind))) if verb != "patch" => format!("kind={kind} error="),
         ("leases", _) if verb == "list" || verb == "watch" => "this node has no number yet".to_owned(),
-        // Something to write: a Service that has no address yet, objects without status, and nobody in office.
         _ => {
-            for object in [["egp", "sip"], ["vippool", "public"], ["sor", "b"]] {
-                scene.admin.run(&[["delete", "--ignore-not-found"], object].concat())?;
+            something_to_write(scene)?;
+            match resource.as_str() {
+                "services" => "owners of Services cannot be written",
+                "events" => "events cannot be written",
+                _ => "nothing can be written for the cluster",
             }
-            scene.admin.apply(&manifest::all(&[policy(), manifest::pool(), manifest::route("b")]))?;
-            scene.admin.run(&["delete", "--ignore-not-found", "--namespace", SYSTEM, "lease", "sortie-leader"])?;
-            scene.admin.run(&["delete", "--ignore-not-found", "service", "web"])?;
-            scene.admin.apply(&manifest::service("web", "", "{port: 80}"))?;
-            "nothing can be written for the cluster".to_owned()
+            .to_owned()
         }
     };
     let helper = scene.launch()?;
     let said = |line: &str| line.contains(&complaint) && line.contains("forbidden") && line.contains(resource.as_str());
     until(SOON, "a complaint", || helper.log().lines().any(said)).with_context(|| helper.log())
+}
+
+/// A Service that has no address and no owner yet, objects without status, one of them refused, and nobody in office.
+fn something_to_write(scene: &ApiScene<'_>) -> Result<()> {
+    for object in [["egp", "sip"], ["egp", "odd"], ["vippool", "public"], ["sor", "b"], ["service", "web"]] {
+        scene.admin.run(&[&["delete", "--ignore-not-found"][..], &object].concat())?;
+    }
+    let odd = manifest::policy("default", "odd", "podSelector: {}, route: nowhere");
+    scene.admin.apply(&manifest::all(&[policy(), odd, manifest::pool(), manifest::route("b")]))?;
+    scene.admin.run(&["delete", "--ignore-not-found", "--namespace", SYSTEM, "lease", "sortie-leader"])?;
+    scene.admin.apply(&manifest::service("web", "", "{port: 80}"))
 }
 
 fn refuses_a_pod(scene: &ApiScene<'_>) -> Result<()> {

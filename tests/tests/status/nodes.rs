@@ -14,10 +14,10 @@ use super::{await_status, condition, with_api};
 
 /// How long nothing may be written when nothing changes.
 const QUIET: Duration = Duration::from_secs(5);
-const OTHER: &str = "node2";
+pub(crate) const OTHER: &str = "node2";
 
 /// A second node, which has no device of any route.
-fn second(scene: &ApiScene<'_>) -> Result<Process> {
+pub(crate) fn second(scene: &ApiScene<'_>) -> Result<Process> {
     let lab = scene.lab;
     let place = lab.net().namespace("second")?;
     lab.node.wire("second", (&place, "eth0"))?;
@@ -59,7 +59,7 @@ fn two_helpers_each_say_their_part_and_then_are_silent() -> Result<()> {
         let object = ["sor", "b"];
         let status = await_status(&scene.admin, &object, |s| says(s, OTHER) && s["exitNodes"] == 1)
             .with_context(|| format!("{}\n{}", helper.log(), other.log()))?;
-        ensure!(status["nodes"][0]["reason"] == "NoExitNode" && !says(&status, NODE), "{status}");
+        ensure!(status["nodes"][0]["reason"] == "DeviceMissing" && !says(&status, NODE), "{status}");
         ensure!(condition(&status, "NextHopsReachable")["status"] == "True", "{status}");
         await_status(&scene.admin, &["sor", "c"], |s| says(s, OTHER) && s["exitNodes"] == 1)?;
         await_status(&scene.admin, &["vippool", "public"], |s| s["free"].is_u64())?;

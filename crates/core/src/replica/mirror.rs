@@ -84,6 +84,18 @@ impl Mirror {
         &self.paths
     }
 
+    /// Connections that are told.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.connections.is_empty()
+    }
+
     /// Connections that found no room since the last reset.
     #[must_use]
     pub fn omitted(&self) -> usize {

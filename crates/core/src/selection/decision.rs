@@ -3,7 +3,7 @@
 //! Guarantees: flows, refusal and reports come from one and the same judgement. Leaves out: what objects
 //! look like that ask for no pod of this node.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{Attachment, ObjectKey, Reason, Rejection};
 use crate::selection::conflict::{self, Tally};
@@ -11,7 +11,7 @@ use crate::selection::expand::LIMIT;
 use crate::selection::judge::{self, Verdict};
 use crate::selection::rank::{self, Candidate};
 use crate::selection::wish::{self, Subject, Wish};
-use crate::selection::{Flow, FlowMatch, PathKey};
+use crate::selection::{Asked, Flow, FlowMatch, PathKey};
 use crate::world::World;
 
 /// All that is decided for one pod.
@@ -32,10 +32,22 @@ pub(super) struct Report {
     pub owner: ObjectKey,
     /// Why some of its entries are not in force as written.
     pub problems: Vec<Rejection>,
+    /// Paths it asks for.
+    pub paths: BTreeSet<PathKey>,
     /// Flows in force.
     pub kept: usize,
     /// Flows lost, by the object that won them.
     pub lost: BTreeMap<ObjectKey, usize>,
+}
+
+impl Report {
+    /// For whoever counts pods.
+    pub(super) fn into_asked(self) -> Asked {
+        let refused = self.problems.first().map(|problem| (problem.reason, problem.to_string()));
+        let winner = self.lost.keys().next().filter(|_| self.kept == 0);
+        let beaten = winner.map(|winner| (Reason::Conflicted, format!("{winner} wins all of its flows")));
+        Asked { owner: self.owner, paths: self.paths, problem: refused.or(beaten) }
+    }
 }
 
 /// Decides for one attachment. A pod on the host's network is never selected.
@@ -47,9 +59,12 @@ pub(super) fn decide(world: &World, attachment: &Attachment) -> Decision {
     let (wishes, judged) = judged(world, attachment, &subject);
     let refusal = wishes.iter().zip(&judged).find_map(|(wish, verdicts)| refusal(wish, verdicts));
     let (flows, tallies) = conflict::resolve(candidates(&judged), wishes.len());
-    let problems = judged.into_iter().map(|verdicts| verdicts.into_iter().filter_map(|v| v.problem).collect());
-    let reports =
-        problems.zip(tallies).enumerate().filter_map(|(i, (p, tally))| report(&wishes, i, p, tally)).collect();
+    let reports = judged
+        .into_iter()
+        .zip(tallies)
+        .enumerate()
+        .filter_map(|(i, (v, tally))| report(&wishes, i, v, tally))
+        .collect();
     if flows.len() > LIMIT {
         let refusal = refusal.or_else(|| Some(too_many(attachment, flows.len())));
         return Decision { flows: everything_closed(), refusal, reports };
@@ -95,13 +110,15 @@ pub(super) fn candidates(judged: &[Vec<Verdict>]) -> Vec<Candidate> {
         .collect()
 }
 
-fn report(wishes: &[Wish<'_>], index: usize, problems: Vec<Rejection>, tally: Tally) -> Option<Report> {
+fn report(wishes: &[Wish<'_>], index: usize, verdicts: Vec<Verdict>, tally: Tally) -> Option<Report> {
     let owner = wishes.get(index)?.owner.clone();
     let mut lost = BTreeMap::new();
     for (winner, count) in tally.lost {
         *lost.entry(wishes.get(winner)?.owner.clone()).or_default() += count;
     }
-    Some(Report { owner, problems, kept: tally.kept, lost })
+    let paths = verdicts.iter().flat_map(|verdict| &verdict.flows).map(|flow| flow.path.clone()).collect();
+    let problems = verdicts.into_iter().filter_map(|verdict| verdict.problem).collect();
+    Some(Report { owner, problems, paths, kept: tally.kept, lost })
 }
 
 fn everything_closed() -> Vec<Flow> {

@@ -31,6 +31,12 @@ const NAMES_A_ROUTE: &str = "has(self.route) || (has(self.source) && self.source
         json_path = ".status.matchedPods"
     ),
     printcolumn(
+        name = "Ready",
+        type_ = "integer",
+        description = "Those of them whose traffic can leave",
+        json_path = ".status.programmedPods"
+    ),
+    printcolumn(
         name = "Accepted",
         type_ = "string",
         json_path = r#".status.conditions[?(@.type=="Accepted")].status"#

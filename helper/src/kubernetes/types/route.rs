@@ -52,6 +52,11 @@ const LINK_LOCAL: &str =
         json_path = r#".status.conditions[?(@.type=="Accepted")].status"#
     ),
     printcolumn(
+        name = "Programmed",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Programmed")].status"#
+    ),
+    printcolumn(
         name = "Reachable",
         type_ = "string",
         json_path = r#".status.conditions[?(@.type=="NextHopsReachable")].status"#

@@ -41,13 +41,19 @@ pub(super) struct NodeReport {
     /// Name of the node.
     #[schemars(length(min = 1, max = 253))]
     name: String,
-    /// What is the matter, in one stable word.
+    /// What is the matter, in one stable word; Programmed if nothing is.
     #[schemars(length(min = 1, max = 1024))]
     reason: String,
     /// What is the matter, in a sentence.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 1024))]
     message: String,
+    /// Of a policy: pods of the node that it selects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    matched_pods: Option<u32>,
+    /// Of a policy: those of them whose traffic can leave.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    programmed_pods: Option<u32>,
 }
 
 /// What every status says.
@@ -84,7 +90,7 @@ pub(crate) struct PolicyStatus {
     /// Pods that are selected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     matched_pods: Option<u32>,
-    /// Pods that are selected and programmed on their nodes.
+    /// Those of them that are programmed on their nodes, so that their traffic can leave.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     programmed_pods: Option<u32>,
     #[serde(flatten)]

@@ -4,7 +4,7 @@
 //! `ask PORT TO` sends one datagram and prints the answer.
 //! `send NAME MILLISECONDS TO...` sends datagrams `NAME 0`, `NAME 1`, ... to each address, for ever.
 //! `burst NAME COUNT MILLISECONDS TO...` does so COUNT times.
-//! `hold NAME MILLISECONDS TO` sends such lines over one TCP connection and ends when it breaks or is silent for a minute.
+//! `hold NAME MILLISECONDS TO` sends such lines over one TCP connection and ends when it breaks or is silent for five minutes.
 //! `serve AT` answers every datagram with its source.
 //! `pause` does nothing for ever.
 
@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// How long a connection may be silent.
-const SILENCE: Duration = Duration::from_secs(60);
+/// How long a connection may be silent: after some losses TCP waits for long until it tries again.
+const SILENCE: Duration = Duration::from_secs(300);
 
 fn main() -> Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();

@@ -13,12 +13,14 @@ use sortie_testkit::kube::Place;
 use sortie_testkit::{poll, programs};
 
 use crate::objects::{Pods, hold, list, route, send, service, vips};
-use crate::product::{LIMIT, Product};
+use crate::product::Product;
 use crate::wire::{Sent, Stream, Tally, Wire};
 use crate::{churn, outages, taint, upgrade};
 
 /// All nodes.
 pub(crate) const NODES: [usize; 3] = [1, 2, 3];
+/// How long a connection may wait, after some losses on a busy machine, until it tries again.
+const LONG: Duration = Duration::from_secs(240);
 /// Label of the Service's pods.
 const MEMBER: (&str, &str) = ("service", "sip");
 /// How often a pod sends, in milliseconds.
@@ -133,7 +135,7 @@ impl Life {
             silent = pods.iter().filter(|pod| !more(&now, pod)).collect();
             silent.is_empty().then_some(())
         };
-        let waited = poll(LIMIT, "more of all pods", all);
+        let waited = poll(LONG, "more of all pods", all);
         waited.with_context(|| format!("silent: {silent:?}\n{}", self.product.account()))?;
         self.nothing_leaked().map(drop)
     }

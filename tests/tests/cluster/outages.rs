@@ -58,9 +58,7 @@ pub(crate) fn pods_go_on_and_come_again_without_the_api_server(life: &mut Life) 
     life.no_connection_broke(&before)?;
     ["early", "late"].into_iter().try_for_each(|name| manifest(life, 1, None, name))?;
     life.product.cluster.rolled_out(&["daemonset/sortie", "-n", SYSTEM])?;
-    life.product.kubectl.run(&["rollout", "restart", "deployment/sip"])?;
-    life.product.rolled_out("sip")?;
-    life.all_go_on()
+    life.says("everything goes on")
 }
 
 pub(crate) fn pods_go_on_without_kubelet_and_containerd_of_the_owner(life: &mut Life) -> Result<()> {
@@ -73,13 +71,13 @@ pub(crate) fn pods_go_on_without_kubelet_and_containerd_of_the_owner(life: &mut 
         life.product.cluster.node_mut(owner)?.start(daemon)?;
     }
     life.product.cluster.await_ready()?;
+    life.says("kubelet and containerd killed and started")?;
     life.product.kubectl.run(&["rollout", "restart", "deployment/sip"])?;
     life.product.rolled_out("sip")?;
     ensure!(life.product.pods("sip")?.iter().any(|pod| pod.node == owner), "no new pod on n{owner}");
     life.all_go_on()?;
     life.no_connection_broke(&before)?;
-    life.says("kubelet and containerd killed")?;
-    Ok(())
+    life.says("new pods")
 }
 
 fn outage() -> Result<Duration> {

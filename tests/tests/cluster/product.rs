@@ -13,7 +13,7 @@ use crate::archive;
 use crate::objects::{Pods, VIPS, list, send};
 
 /// How long it may take on a busy machine until something is as it must be.
-pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 /// Namespace of the manifests.
 pub(crate) const SYSTEM: &str = "sortie-system";
 /// How often a pod sends, in milliseconds.

@@ -23,7 +23,7 @@ use crate::wait::until;
 /// How long nodes may take to be Ready on a busy machine.
 const READY: Duration = Duration::from_secs(120);
 /// How long pods may take.
-const PODS: Duration = Duration::from_secs(240);
+const PODS: Duration = Duration::from_secs(400);
 
 /// What a cluster is made of.
 #[derive(Clone, Debug)]

@@ -41,6 +41,7 @@ use sortie_kernel::{KernelError, Platform};
 use crate::catalogue::{Kept, Refused};
 use crate::due::Judgements;
 use crate::ownership::Holdings;
+use crate::replication::Replication;
 use crate::store::{DeadHops, Departed, Detached, Loaded, Store, StoreError};
 
 /// What does not change while the helper runs.
@@ -121,6 +122,7 @@ pub(crate) struct Node<P> {
     owned: BTreeSet<ObjectName>,
     /// Who owns what several nodes could own.
     holdings: Holdings,
+    replication: Option<Replication>,
     /// Paths with addresses that only pods of this node ask for.
     wanted: BTreeSet<PathKey>,
     /// Paths of an attachment that is about to come.
@@ -185,6 +187,7 @@ impl<P: Platform> Node<P> {
             foreign_tables: None,
             owned: BTreeSet::new(),
             holdings: Holdings::default(),
+            replication: None,
             wanted: BTreeSet::new(),
             announced: Vec::new(),
             carrier: None,

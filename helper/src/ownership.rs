@@ -21,6 +21,10 @@ use sortie_core::selection::PathKey;
 use sortie_core::steering::Offer;
 use sortie_kernel::Own;
 use sortie_peer::{Key, Refusals};
+use thread_priority::{
+    RealtimeThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy, set_thread_priority_and_policy,
+    thread_native_id,
+};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::replication::Streams;
@@ -94,6 +98,15 @@ enum Command {
     Leave,
 }
 
+/// On a busy node the permission to send must be renewed in time, whatever else waits for a processor; `nice(2)` does
+/// not reach beyond the own control group or autogroup.
+fn run_at_once() {
+    let policy = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::RoundRobin);
+    if let Err(error) = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, policy) {
+        log::warn!("ownership is decided with usual priority, CAP_SYS_NICE is missing error={error}");
+    }
+}
+
 /// The thread, from outside.
 pub(crate) struct Ownership {
     commands: mpsc::UnboundedSender<Command>,
@@ -106,6 +119,7 @@ impl Ownership {
         let (commands, taken) = mpsc::unbounded_channel();
         let (told, holdings) = watch::channel(Holdings::default());
         let run = move || {
+            run_at_once();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(async { driver::Driver::open(setup, plan, told)?.run(taken).await })
         };

@@ -110,7 +110,6 @@ struct Daemon {
     presence: Presence,
     key: Option<Key>,
     ownership: Option<Ownership>,
-    replication: Option<Replication>,
     planned: Plan,
     /// Number and address under which peers know this node.
     place: Option<(u16, IpAddr)>,
@@ -162,7 +161,6 @@ impl Daemon {
             presence: Presence::start(),
             key,
             ownership: None,
-            replication: None,
             planned: Plan::default(),
             place: None,
             leaving: None,
@@ -246,7 +244,7 @@ impl Daemon {
             Ownership::start(ownership::Setup { node, listen, key, own: self.own.clone(), file, streams: give }, plan)?;
         let marks = (self.options.place.numbers.ct_mark, self.options.place.numbers.node_mark);
         let setup = replication::Setup { node, marks, streams, holdings: ownership.watch() };
-        self.replication = Some(Replication::start(setup)?);
+        self.node.replicate(Replication::start(setup)?);
         log::info!("deciding with others node={node} listen={listen}");
         // What is in the kernel stays there until it is known whether it may.
         let _ = tokio::time::timeout(FIRST_DECISION, ownership.decided()).await;
@@ -307,9 +305,6 @@ impl Daemon {
             self.health.follow(skeleton, self.node.world());
         }
         self.take_health();
-        if let (true, Some(replication)) = (outcome.is_ok(), &mut self.replication) {
-            replication.play(self.node.part()).await;
-        }
         if outcome.is_ok() {
             let (answers, devices) = self.node.answering();
             self.presence.show(answers, devices);

@@ -7,6 +7,7 @@ pub mod api;
 pub mod benchmark;
 pub mod document;
 pub mod expect;
+pub mod push;
 pub mod scene;
 pub mod statistics;
 

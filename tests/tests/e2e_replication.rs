@@ -2,14 +2,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails where its assumption does")]
 
 use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::time::{Duration, Instant};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use socket2::{Domain, Socket, Type};
 use sortie_testkit::cluster::{Cluster, SERVER, manifests};
 use sortie_testkit::{Flow, Stream, kernel, until};
+use sortie_tests::push::Pushes;
 
 const VIP: &str = "172.16.1.200";
 const PACE: Duration = Duration::from_millis(5);
@@ -66,64 +67,8 @@ fn connections_are_there_when_the_owner_lost_its_device() -> Result<()> {
     inherits(|cluster, owner| cluster.nodes[owner - 1].namespace.ip("link set dev eth1 down"))
 }
 
-/// Where the server speaks of its own accord.
+/// Where the server takes connections and speaks of its own accord.
 const SPEAKER: (Ipv4Addr, u16) = (SERVER.0, 7001);
-/// Time between two things it says.
-const PUSH: Duration = Duration::from_millis(10);
-
-/// A pod that called once and is silent since.
-struct Silent {
-    socket: UdpSocket,
-    /// What the server sees.
-    seen: SocketAddr,
-    /// Number of the last push it heard, and when.
-    last: (u32, Instant),
-    /// Longest time between two.
-    gap: Duration,
-}
-
-impl Silent {
-    fn call(cluster: &Cluster, number: usize, server: &UdpSocket) -> Result<Self> {
-        let pod = &cluster.nodes[number - 1].pod;
-        let socket = pod.with(|| Ok(UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 5060))?))?;
-        socket.set_nonblocking(true)?;
-        let end = Instant::now() + AGREE;
-        loop {
-            // Refused by ICMP until the way is there.
-            let _ = socket.send_to(b"call", SPEAKER);
-            if let Ok((_, seen)) = server.recv_from(&mut [0; 16])
-                && seen.ip() == VIP.parse::<IpAddr>()?
-            {
-                return Ok(Self { socket, seen, last: (0, Instant::now()), gap: Duration::ZERO });
-            }
-            ensure!(Instant::now() < end, "the call does not arrive\n{}", cluster.logs());
-        }
-    }
-
-    fn listen(&mut self) {
-        let mut number = [0; 4];
-        while self.socket.recv(&mut number).is_ok() {
-            self.gap = self.gap.max(self.last.1.elapsed());
-            self.last = (u32::from_be_bytes(number), Instant::now());
-        }
-    }
-}
-
-/// Pushes until every pod heard one that was sent from now on.
-fn push(server: &UdpSocket, pods: &mut [Silent], number: &mut u32) -> Result<()> {
-    let (first, end) = (*number + 1, Instant::now() + AGREE);
-    while pods.iter().any(|pod| pod.last.0 < first + 20) {
-        *number += 1;
-        for pod in pods.iter_mut() {
-            server.send_to(&number.to_be_bytes(), pod.seen)?;
-            pod.listen();
-        }
-        ensure!(Instant::now() < end, "a pod hears nothing");
-        // Nothing comes here: the pods are silent.
-        ensure!(server.recv(&mut [0; 16]).is_err(), "a pod spoke");
-    }
-    Ok(())
-}
 
 /// A connection of a pod to the server, and the server's side of it.
 fn connect(cluster: &Cluster, number: usize, listener: &TcpListener) -> Result<(TcpStream, TcpStream)> {
@@ -156,22 +101,17 @@ fn converse((pod, server): &mut (TcpStream, TcpStream)) -> Result<()> {
 fn survive(what: &str, end: impl Fn(&mut Cluster, usize) -> Result<()>) -> Result<()> {
     let mut cluster = running()?;
     let owner = cluster.await_owner(&all(), AGREE)?;
-    let server = cluster.server.with(|| Ok(UdpSocket::bind(SPEAKER)?))?;
-    server.set_read_timeout(Some(PUSH))?;
+    let pushes = Pushes::start(&cluster, &others(owner), PACE).with_context(|| cluster.logs())?;
+    ensure!(pushes.seen[0] != pushes.seen[1], "no port was changed");
+    ensure!(pushes.seen.iter().all(|seen| seen.ip().to_string() == VIP), "{:?}", pushes.seen);
     let listener = cluster.server.with(|| Ok(TcpListener::bind(SPEAKER)?))?;
-    let call = |number| Silent::call(&cluster, number, &server);
-    let mut pods = others(owner).into_iter().map(call).collect::<Result<Vec<_>>>()?;
-    ensure!(pods[0].seen != pods[1].seen, "no port was changed");
     let connect = |number| connect(&cluster, number, &listener);
     let mut streams = others(owner).into_iter().map(connect).collect::<Result<Vec<_>>>()?;
     streams.iter_mut().try_for_each(converse)?;
-    let mut number = 0;
-    push(&server, &mut pods, &mut number)?;
-    pods.iter_mut().for_each(|pod| pod.gap = Duration::ZERO);
+    pushes.heard(20, AGREE)?;
     end(&mut cluster, owner)?;
-    push(&server, &mut pods, &mut number).with_context(|| cluster.logs())?;
-    let gaps: Vec<Duration> = pods.iter().map(|pod| pod.gap).collect();
-    eprintln!("{what}: the pods heard nothing for {gaps:?}");
+    pushes.heard(20, AGREE).with_context(|| cluster.logs())?;
+    eprintln!("{what}: the pods heard nothing for {:?}", pushes.stop()?);
     streams.iter_mut().try_for_each(converse).with_context(|| cluster.logs())?;
     cluster.await_owner(&others(owner), AGREE).map(drop)
 }
@@ -187,4 +127,23 @@ fn silent_pods_are_reached_after_the_owners_node_died() -> Result<()> {
 #[test]
 fn silent_pods_are_reached_after_a_planned_move() -> Result<()> {
     survive("planned move", Cluster::stop)
+}
+
+/// What a pod of the successor sends while the connections are not loaded yet begins none of its own.
+#[test]
+fn calls_keep_their_ports_while_their_own_node_takes_over() -> Result<()> {
+    let mut cluster = running()?;
+    let owner = cluster.await_owner(&all(), AGREE)?;
+    let flows = [Flow::udp(5060, SERVER.into()), Flow::tcp(5060, SERVER.into())];
+    let start = |number: usize| Stream::start(&cluster.nodes[number - 1].pod, &flows, Duration::from_millis(1));
+    let streams = others(owner).into_iter().map(start).collect::<Result<Vec<_>>>()?;
+    streams.iter().try_for_each(|stream| stream.answered(200, AGREE)).with_context(|| cluster.logs())?;
+    cluster.stop(owner)?;
+    cluster.await_owner(&others(owner), AGREE)?;
+    streams.iter().try_for_each(|stream| stream.answered(200, AGREE)).with_context(|| cluster.logs())?;
+    for (flow, tally) in streams.into_iter().flat_map(Stream::stop) {
+        let sources: Vec<_> = tally.seen.keys().map(|seen| seen.source).collect();
+        ensure!(sources.len() == 1 && tally.connections <= 1, "{flow}: {sources:?}\n{}", cluster.logs());
+    }
+    Ok(())
 }

@@ -27,7 +27,7 @@ use crate::allocation::Allocation;
 use crate::ids::{EXIT_MAIN, Numbers, PRIORITY_MAIN, TABLE_MAIN};
 use crate::model::{DeviceName, Family, ObjectName};
 use crate::selection::{Condition, PathKey};
-use crate::state::{ConntrackFilter, NftElement, NftMap, NftMapKind, NftTable, NodeState, Rule, Verdicts};
+use crate::state::{ConntrackFilter, NftElement, NftKey, NftMap, NftMapKind, NftTable, NodeState, Rule, Verdicts};
 use crate::steering::{Offer, Peers, Remote};
 use crate::world::{NodeFacts, World};
 
@@ -109,6 +109,31 @@ pub struct Desired {
     pub verdicts: BTreeMap<IpAddr, Verdicts>,
     /// Bits of the connection mark that hold the path.
     pub path_mask: u32,
+}
+
+impl Desired {
+    /// The same, but that nothing may be sent yet with addresses that come new; `None` when none does. What is dropped
+    /// by the guard leaves no connection, so that those of the former owner can be loaded first.
+    #[must_use]
+    pub fn before_new_sources(&self, observed: &NodeState) -> Option<Self> {
+        let present = |name: &str, key: &NftKey| {
+            let map = observed.nft.as_ref().and_then(|table| table.maps.get(name));
+            map.is_some_and(|map| map.elements.contains_key(key))
+        };
+        let elements = |name: &'static str| {
+            let map = self.state.nft.as_ref().and_then(|table| table.maps.get(name));
+            map.into_iter().flat_map(|map| map.elements.keys()).map(move |key| (name, key))
+        };
+        if vips::PERMITTED.into_iter().flat_map(elements).all(|(name, key)| present(name, key)) {
+            return None;
+        }
+        let mut closed = self.clone();
+        let maps = closed.state.nft.iter_mut().flat_map(|table| &mut table.maps);
+        for (name, map) in maps.filter(|(name, _)| vips::PERMITTED.contains(&name.as_str())) {
+            map.elements.retain(|key, _| present(name, key));
+        }
+        Some(closed)
+    }
 }
 
 /// Whether per-pod rules exist at present.

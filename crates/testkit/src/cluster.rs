@@ -261,6 +261,6 @@ pub fn manifests(count: usize) -> String {
            apiVersion: v1\nkind: Service\n\
            metadata: {name: sip, namespace: default, annotations: {sortie.dev/route: b, sortie.dev/addresses: '172.16.1.200,fd00:16::200'}}\n\
            spec: {type: LoadBalancer, loadBalancerClass: sortie.dev/vip, selector: {app: sip}, \
-             ipFamilies: [IPv4, IPv6], ports: [{name: u, protocol: UDP, port: 5060}, {name: t, protocol: TCP, port: 5060}, \
+             ipFamilies: [IPv4, IPv6], ports: [{name: u, protocol: UDP, port: 5060}, {name: p, protocol: UDP, port: 5062}, {name: t, protocol: TCP, port: 5060}, \
              {name: s, protocol: SCTP, port: 2905}]}\n"
 }

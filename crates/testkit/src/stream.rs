@@ -23,8 +23,9 @@ use crate::wait;
 
 /// How long a TCP connection may take to open before it is tried anew.
 const OPENING: Duration = Duration::from_millis(150);
-/// How long an open TCP connection may be silent before it is opened anew.
-const SILENCE: Duration = Duration::from_millis(700);
+/// How long an open TCP connection may be silent before it counts as broken and is opened anew; its own third
+/// retransmission comes after 1.4 s.
+const SILENCE: Duration = Duration::from_secs(3);
 
 /// What became of one flow.
 #[derive(Clone, Debug)]

@@ -21,7 +21,7 @@ use sortie_kernel::Platform;
 use super::peering::Place;
 use super::{Node, NodeError, chain};
 use crate::ownership::{Holdings, Plan, Unit, identity};
-use crate::replication::Part;
+use crate::replication::{Part, Replication};
 
 impl<P: Platform> Node<P> {
     /// Addresses for the world just taken. What cannot be written is not given: after a restart it might be given to
@@ -94,8 +94,13 @@ impl<P: Platform> Node<P> {
         self.holdings.held.iter().filter(programmed).map(|(service, epoch)| (service.clone(), *epoch)).collect()
     }
 
+    /// Connections of addresses are told and taken over from now on.
+    pub(crate) fn replicate(&mut self, replication: Replication) {
+        self.replication = Some(replication);
+    }
+
     /// What connections are told of and kept for.
-    pub(crate) fn part(&self) -> Part {
+    pub(super) fn part(&self) -> Part {
         let claims = self.claims();
         let name = |(path, number): (&PathKey, &u16)| {
             let service = path.service()?.clone();

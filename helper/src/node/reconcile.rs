@@ -23,6 +23,13 @@ const AFTERCARE: u8 = 8;
 /// Time between two of them.
 pub(crate) const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_millis(50);
 
+/// Whether anything was to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Approach {
+    Unneeded,
+    Done,
+}
+
 impl<P: Platform> Node<P> {
     /// Brings the kernel to what is wanted and reads it again.
     ///
@@ -135,9 +142,33 @@ impl<P: Platform> Node<P> {
         }
     }
 
+    /// Connections that come with an address are loaded before anything is sent with it: a packet of the same pod would
+    /// begin another one, with another port perhaps.
     async fn bring(&mut self, desired: &Desired) -> Result<(), NodeError> {
-        let observed = self.platform.observe().await?;
-        let steps = plan(&observed, desired);
+        let mut observed = self.platform.observe().await?;
+        let inherits = self.replication.is_some();
+        if let Some(closed) = inherits.then(|| desired.before_new_sources(&observed)).flatten() {
+            self.approach(&observed, &closed).await?;
+            self.play().await;
+            observed = self.platform.observe().await?;
+        }
+        match self.approach(&observed, desired).await? {
+            Approach::Unneeded => self.believed = observed,
+            Approach::Done => self.verify(desired).await?,
+        }
+        self.play().await;
+        Ok(())
+    }
+
+    async fn play(&mut self) {
+        let part = self.part();
+        if let Some(replication) = &mut self.replication {
+            replication.play(part).await;
+        }
+    }
+
+    async fn approach(&mut self, observed: &NodeState, desired: &Desired) -> Result<Approach, NodeError> {
+        let steps = plan(observed, desired);
         if observed.nft.is_none() && !desired.verdicts.is_empty() {
             self.aftercare = AFTERCARE;
         }
@@ -146,20 +177,18 @@ impl<P: Platform> Node<P> {
             self.forget.extend(misled(desired));
         }
         if self.numbers == Numbering::Lost {
-            self.forget.extend(carried(&observed, desired.path_mask));
+            self.forget.extend(carried(observed, desired.path_mask));
         }
         self.forget.extend(
             steps.iter().flat_map(|s| if let Step::PurgeConntrack(f) = s { f.as_slice() } else { &[] }).cloned(),
         );
-        if steps.is_empty() && self.forget.is_empty() {
-            self.believed = observed;
-        } else {
+        let is_needed = !steps.is_empty() || !self.forget.is_empty();
+        if is_needed {
             self.change(&steps).await?;
-            self.verify(desired).await?;
         }
         self.numbers = Numbering::Known;
         self.forget.clear();
-        Ok(())
+        Ok(if is_needed { Approach::Done } else { Approach::Unneeded })
     }
 
     /// Flows are forgotten last and all at once: what a failed attempt did not forget is still to be.

@@ -110,7 +110,7 @@ impl Driver {
         self.begin().await?;
         while !self.now.has_left {
             self.feel_pulse().await?;
-            let wait = self.machine.next_wakeup(clock()?).map_or(1000, |at| at.since(clock().unwrap_or_default()));
+            let wait = self.machine.next_wakeup().map_or(1000, |at| at.since(clock().unwrap_or_default()));
             tokio::select! {
                 biased;
                 command = commands.recv() => match command {

@@ -54,7 +54,7 @@ impl Daemon {
         let figures = Figures { watches: self.source.watches(), ..self.node.figures().await };
         let known = self.planned.peers.len();
         let gossip = self.ownership.as_ref().map(|ownership| ownership.gossip(PATIENCE));
-        let count = self.replication.as_ref().map(|replication| replication.count(PATIENCE));
+        let count = self.node.replication().map(|replication| replication.count(PATIENCE));
         let tally = self.tally.clone();
         tokio::spawn(async move {
             let (gossip, replicated) = tokio::join!(OptionFuture::from(gossip), OptionFuture::from(count));

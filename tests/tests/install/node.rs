@@ -124,8 +124,9 @@ fn the_helper_needs_no_more_rights_than_the_manifest_gives_it() -> Result<()> {
         until(Duration::from_secs(20), "the socket", || helper::socket(lab).exists()).with_context(|| process.log())?;
         let bounding = fs::read_to_string(format!("/proc/{}/status", process.id()))?;
         let bounding = bounding.lines().find(|line| line.starts_with("CapBnd")).unwrap_or_default().to_owned();
-        // CAP_NET_ADMIN is number 12, CAP_NET_RAW 13 (capabilities(7)).
-        assert_eq!(bounding, "CapBnd:\t0000000000003000");
+        // CAP_NET_ADMIN is number 12, CAP_NET_RAW 13, CAP_SYS_NICE 23 (capabilities(7)).
+        assert_eq!(bounding, "CapBnd:\t0000000000803000");
+        ensure!(!process.log().contains("usual priority"), "{}", process.log());
         let pod = cni.pod(PodSpec::new("plain-rights").with("route", "b"))?;
         for flow in [Flow::udp(5060, lab::server4(7000)), Flow::tcp(5061, lab::server6(7000))] {
             leaves_by(lab, &pod.namespace, flow, "b")?;

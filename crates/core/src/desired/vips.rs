@@ -24,6 +24,9 @@ pub(super) const DROP: &str = "drop_unserved";
 const DROP_LEASE: &str = "drop_lease";
 
 /// The guard's first look: whatever carries a leased address, in either direction.
+/// Which path may send with which address, by family.
+pub(super) const PERMITTED: [&str; 2] = ["kvip4", "kvip6"];
+
 pub(super) fn lease_rule(marks: Marks) -> String {
     format!("{} @leased meta nfproto != @{LEASE_SET} counter name {DROP_LEASE} drop", marks.path())
 }

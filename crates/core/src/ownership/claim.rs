@@ -57,7 +57,11 @@ impl Unit {
         owners.filter(|(node, claim)| beats(*node, claim.epoch)).map(|(node, _)| node).next()
     }
 
+    /// Who was asked to take over sends with the consent of this node, and what others still send here passes until
+    /// they have heard of it.
     pub(super) fn withdraw(&mut self, scene: &Scene<'_>, successor: Option<NodeNumber>) -> Action {
+        let handed = |own: &Own| matches!(own.stage, Stage::HandingOver(to) if Some(to) == successor);
+        self.passes = self.lease_end().filter(|_| self.own.as_ref().is_some_and(handed));
         self.own = None;
         self.retry = scene.now.plus(PAUSE);
         Action::Withdraw { identity: scene.identity.clone(), successor }

@@ -18,6 +18,8 @@ pub struct Machine {
     pub(super) bound_until: Millis,
     /// When the last questions went out.
     pub(super) asked: Millis,
+    /// The moment of the last decision.
+    pub(super) settled: Millis,
     /// When the table changed last.
     changed: Millis,
     first_version: u64,
@@ -53,6 +55,7 @@ impl Machine {
             peers: BTreeMap::new(),
             bound_until: now.plus(LEASE + MARGIN),
             asked: now,
+            settled: now,
             changed: now,
             first_version,
             running: Running::Prepares,
@@ -90,6 +93,7 @@ impl Machine {
     /// What follows from inputs of one moment; deciding once costs as much as for one of them.
     pub fn handle_all(&mut self, now: Millis, inputs: impl IntoIterator<Item = Input>) -> Vec<Action> {
         let (mut actions, mut asked) = (Vec::new(), Vec::new());
+        self.settled = now;
         for input in inputs {
             if let Input::Message(from, Message::Ask { version, stamp }) = &input {
                 asked.push((*from, *version, *stamp));
@@ -209,9 +213,11 @@ impl Machine {
         actions.sort_by_key(order_of);
     }
 
-    /// The permission of the kernel is one for all identities: the earliest end counts.
+    /// The permission of the kernel is one for all identities: the earliest end counts. What was handed over last leaves
+    /// it to run out.
     fn renew(&mut self, now: Millis) -> Option<Action> {
-        let until = self.units.values().filter_map(Unit::lease_end).min();
+        let passes = || self.units.values().filter_map(|unit| unit.passes).filter(|end| *end > now).max();
+        let until = self.units.values().filter_map(Unit::lease_end).min().or_else(passes);
         let unchanged = match (until, self.lease) {
             (Some(new), Some(old)) => new >= old && new.since(old) < RENEW / 2 && old.since(now) > LEASE / 2,
             (None, None) => true,

@@ -19,6 +19,8 @@ pub(super) struct Unit {
     /// Highest epoch of anybody who owned.
     pub(super) seen: u64,
     pub(super) own: Option<Own>,
+    /// Until when packets may pass although it was handed over.
+    pub(super) passes: Option<Millis>,
     /// Epochs of the peers' claims this node supports.
     pub(super) promises: BTreeMap<NodeNumber, u64>,
     pub(super) watch: Watch,
@@ -59,6 +61,7 @@ impl Unit {
             ballot: Ballot::default(),
             seen: 0,
             own: None,
+            passes: None,
             promises: BTreeMap::new(),
             watch: Watch::default(),
             vacant: now,

@@ -64,9 +64,11 @@ impl Machine {
         self.units.values().any(Unit::holds)
     }
 
-    /// When [`super::Input::Tick`] is due at the latest; `None` = not before another input.
+    /// When [`super::Input::Tick`] is due at the latest, which may be past when this is asked long after the last input;
+    /// `None` = not before another input.
     #[must_use]
-    pub fn next_wakeup(&self, now: Millis) -> Option<Millis> {
+    pub fn next_wakeup(&self) -> Option<Millis> {
+        let now = self.settled;
         let ask = self.is_asking(now).then_some(self.asked.plus(RENEW));
         let units = self.units.iter().flat_map(|(identity, unit)| unit.deadlines(&self.scene(identity, now)));
         units.chain(ask).chain([self.bound_until]).filter(|at| *at > now).min()
@@ -74,7 +76,7 @@ impl Machine {
 }
 
 impl Unit {
-    /// Moments at which something may have to happen; those that are past mean nothing.
+    /// Moments at which something may have to happen; those before the last decision mean nothing.
     fn deadlines(&self, scene: &Scene<'_>) -> Vec<Millis> {
         let binding = self.binding_end(scene);
         let late = binding.map(|end| Millis(end.0.saturating_sub(LEASE + MARGIN - LATE)));

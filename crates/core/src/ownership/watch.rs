@@ -27,22 +27,26 @@ impl Unit {
             return None;
         }
         self.watch.probe = None;
+        if matches!(sighting, Sighting::Owner(_) | Sighting::Stranger) {
+            self.watch.next = scene.now.plus(ANSWERED);
+        }
         let in_time = scene.now.since(started) <= PROBE;
         if in_time && self.is_silence(scene, sighting) {
             self.watch.silent.get_or_insert(started);
             return None;
         }
         self.watch.silent = None;
-        self.watch.next = scene.now.plus(ANSWERED);
         if sighting == Sighting::Stranger { self.meet_stranger(scene) } else { None }
     }
 
-    /// Of two that probe at once the later in the order begins again; among more the votes decide.
+    /// Of two that probe at once the later in the order begins again. Among more the votes decide: who is cut off
+    /// from the others may still answer when they have a majority, but does not send any more.
     fn is_silence(&self, scene: &Scene<'_>, sighting: Sighting) -> bool {
         match sighting {
             Sighting::Nobody => true,
             Sighting::Prober(node) => self.order.len() != 2 || self.place(scene.me) < self.place(node),
-            Sighting::Owner(_) | Sighting::Stranger => false,
+            Sighting::Owner(node) => self.order.len() > 2 && !scene.is_up(node),
+            Sighting::Stranger => false,
         }
     }
 

@@ -171,3 +171,17 @@ fn a_thousand_addresses_move_in_one_transaction_of_elements() {
         assert_eq!(others.collect::<Vec<_>>(), Vec::<&Step>::new());
     }
 }
+
+#[test]
+fn before_connections_are_inherited_only_the_permission_to_send_is_missing() {
+    let (without, with) = (crowd(3, Some(2)), crowd(3, None));
+    let closed = with.before_new_sources(&without.state).unwrap();
+    let maps = |state: &NodeState| state.nft.as_ref().unwrap().maps.clone();
+    for (name, map) in maps(&with.state) {
+        let left = &maps(&closed.state)[&name];
+        let expected = if name.starts_with("kvip") { 0 } else { map.elements.len() };
+        assert_eq!(left.elements.len(), expected, "{name}");
+    }
+    assert_eq!(with.before_new_sources(&with.state), None);
+    assert_eq!(without.before_new_sources(&with.state), None, "what goes waits for nothing");
+}

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sortie_core::ownership::{
-    Action, Config, Identity, Input, Machine, Millis, NodeNumber, Presence, Reach, Sighting, Table, order, weight,
+    Action, Claim, Config, Identity, Input, Machine, Millis, NodeNumber, Presence, Reach, Row, Sighting, Stage, Table,
+    order, weight,
 };
 
 use super::faults::{Fault, strike};
@@ -77,7 +78,7 @@ fn an_owner_that_answers_on_the_wire_is_not_asked_again_at_once() {
     let seen = Input::Wire { identity: identity(), started, sighting: Sighting::Owner(NodeNumber(2)) };
     let probes = |actions: &[Action]| actions.iter().any(|action| matches!(action, Action::ProbeOnWire { .. }));
     assert!(!probes(&machine.handle(started, seen)), "asked again at once");
-    let due = machine.next_wakeup(started).unwrap();
+    let due = machine.next_wakeup().unwrap();
     assert!(due > started && due <= Millis(started.0 + 25), "{due:?}");
     assert!(probes(&machine.handle(due, Input::Tick)), "not asked again");
 }
@@ -138,4 +139,28 @@ fn what_is_saved_is_owned_again_by_the_only_candidate_and_only_remembered_by_oth
         let withdraws = actions.contains(&Action::Withdraw { identity: identity(), successor: None });
         assert_eq!((next.owner_of(&identity()), withdraws), (owner, owner.is_none()), "{count} candidates");
     }
+}
+
+#[test]
+fn the_permission_of_who_handed_over_runs_out_by_itself() {
+    let (mut machine, _) = alone();
+    let three = Config { candidates: nodes(3) };
+    machine.handle(Millis(105), wire(Millis(5), Sighting::Nobody));
+    machine.handle(Millis(130), Input::Programmed(identity(), 1));
+    let says = |node, version, row| Table { node, version, rows: BTreeMap::from([(identity(), row)]) };
+    for peer in [2, 3].map(NodeNumber) {
+        machine.handle(Millis(140), Input::Peer(peer, Presence::Up));
+        machine.handle(Millis(140), Input::Table(says(peer, 1, Row::default())));
+    }
+    let leased = machine.handle(Millis(150), Input::Configure(identity(), Some(three)));
+    assert!(leased.contains(&Action::RenewLease { until: Some(Millis(450)) }), "{leased:?}");
+    let left = machine.handle(Millis(160), Input::Leave);
+    let to = left.iter().find_map(|action| if let Action::HandOver { to, .. } = action { Some(*to) } else { None });
+    let to = to.unwrap_or_else(|| panic!("{left:?}"));
+    let claim = Claim { epoch: 2, stage: Stage::Owning };
+    let owns = says(to, 9, Row { claim: Some(claim), ..Row::default() });
+    let heard = machine.handle(Millis(200), Input::Table(owns));
+    assert!(heard.contains(&Action::Withdraw { identity: identity(), successor: Some(to) }), "{heard:?}");
+    assert!(!heard.iter().any(|action| matches!(action, Action::RenewLease { .. })), "{heard:?}");
+    assert!(!machine.holds_anything());
 }

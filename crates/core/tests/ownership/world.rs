@@ -199,8 +199,7 @@ impl World {
             self.note(|_| format!("n{node}    -> {action:?}"));
             self.act(node, action);
         }
-        let clock = self.nodes[node].clock(self.now);
-        let Some(wakeup) = self.nodes[node].machine.next_wakeup(clock) else { return };
+        let Some(wakeup) = self.nodes[node].machine.next_wakeup() else { return };
         let late = self.rng.between(0, 3);
         let at = self.nodes[node].when(wakeup).max(self.now + 1) + late;
         if self.nodes[node].tick_at.is_none_or(|earlier| at < earlier) {

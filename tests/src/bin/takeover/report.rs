@@ -32,20 +32,26 @@ impl Row {
         let longest = series.iter().max().map_or(0, Duration::as_millis);
         format!("{:.0} ({longest})", Summary::of(&series).median)
     }
+
+    fn deafness(&self) -> String {
+        let series: Vec<Duration> = self.outcomes.iter().flat_map(|outcome| outcome.pushes.clone()).collect();
+        let longest = series.iter().max().map_or(0, Duration::as_millis);
+        format!("{:.0} ({longest})", Summary::of(&series).median)
+    }
 }
 
 /// The table in Markdown, with the machine it was measured on.
 pub(crate) fn table(rows: &[Row], runs: usize) -> String {
     let mut text = format!("{runs} runs of each kind on {}.\n\n", machine());
-    text += "| what happens to the owner | UDP, ms | TCP, ms | SCTP, ms | TCP connections broken | leaked | two senders |\n";
-    text += "|---|---|---|---|---|---|---|\n";
+    text += "| what happens to the owner | UDP, ms | TCP, ms | SCTP, ms | server push, ms | TCP connections broken | leaked | two senders |\n";
+    text += "|---|---|---|---|---|---|---|---|\n";
     for row in rows {
         let [udp, tcp, sctp] = [Transport::Udp, Transport::Tcp, Transport::Sctp].map(|t| row.silence(t));
         let broken: u64 = row.outcomes.iter().map(|outcome| outcome.broken).sum();
         let leaked: usize = row.outcomes.iter().map(|outcome| outcome.leaked).sum();
         let overlaps: usize = row.outcomes.iter().map(|outcome| outcome.overlaps).sum();
-        let name = row.harm.name();
-        let _ = writeln!(text, "| {name} | {udp} | {tcp} | {sctp} | {broken} | {leaked} | {overlaps} |");
+        let (name, push) = (row.harm.name(), row.deafness());
+        let _ = writeln!(text, "| {name} | {udp} | {tcp} | {sctp} | {push} | {broken} | {leaked} | {overlaps} |");
     }
     text
 }

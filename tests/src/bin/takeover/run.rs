@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use sortie_testkit::cluster::{Cluster, SERVER, manifests, overlaps};
 use sortie_testkit::{Capture, Flow, Stream, Tally, Transport};
+use sortie_tests::push::Pushes;
 
 use crate::harm::Harm;
 
@@ -15,6 +16,8 @@ const ADDRESS: &str = "172.16.1.200";
 const PACE: Duration = Duration::from_millis(2);
 /// Longest time to agree.
 const AGREE: Duration = Duration::from_secs(20);
+/// Packets from the server for each pod before and after.
+const HEARD: u32 = 100;
 /// Answers of each flow before and after.
 const ANSWERS: u64 = 200;
 
@@ -23,6 +26,8 @@ const ANSWERS: u64 = 200;
 pub(crate) struct Outcome {
     /// Longest time without an answer, of each flow by protocol.
     pub(crate) silences: Vec<(Transport, Duration)>,
+    /// Longest time without a packet for pods that only listen.
+    pub(crate) pushes: Vec<Duration>,
     /// TCP connections that had to be opened again.
     pub(crate) broken: u64,
     /// Packets with another address than the Service's.
@@ -45,8 +50,12 @@ pub(crate) fn once(harm: Harm) -> Result<Outcome> {
     let start = |number: &usize| Stream::start(&cluster.nodes[number - 1].pod, &flows, PACE);
     let streams = others.iter().map(start).collect::<Result<Vec<_>>>()?;
     streams.iter().try_for_each(|stream| stream.answered(ANSWERS, AGREE)).with_context(|| cluster.logs())?;
+    let pushes = Pushes::start(&cluster, &others, PACE).with_context(|| cluster.logs())?;
+    pushes.heard(HEARD, AGREE)?;
     harm.strike(&mut cluster, owner)?;
     cluster.await_owner(&others, AGREE)?;
+    pushes.heard(HEARD, AGREE).with_context(|| cluster.logs())?;
+    let pushes = pushes.stop()?;
     streams.iter().try_for_each(|stream| stream.answered(ANSWERS, AGREE)).with_context(|| cluster.logs())?;
     let tallies: Vec<(Flow, Tally)> = streams.into_iter().flat_map(Stream::stop).collect();
     let packets = capture.packets()?;
@@ -56,6 +65,7 @@ pub(crate) fn once(harm: Harm) -> Result<Outcome> {
     });
     Ok(Outcome {
         silences: tallies.iter().map(|(flow, tally)| (flow.transport, tally.longest_silence)).collect(),
+        pushes,
         broken: tallies.iter().map(|(_, tally)| tally.connections.saturating_sub(1)).sum(),
         leaked: strays.count(),
         overlaps: overlaps(&packets, address),

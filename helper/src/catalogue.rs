@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use sortie_core::manifest::{self, Document};
-use sortie_core::model::{Object, ObjectKey, Reason, Rejection};
+use sortie_core::model::{Kind, Object, ObjectKey, Pod, Reason, Rejection};
 use sortie_core::world::World;
 
 /// What a file of the folder holds: its text, or why it could not be read.
@@ -45,6 +45,19 @@ pub(crate) struct Kept {
     key: ObjectKey,
     file: String,
     object: Object,
+}
+
+impl Kept {
+    /// A pod whose object is gone while it still runs.
+    pub(crate) fn outliving(pod: Pod) -> Self {
+        let key = ObjectKey { kind: Kind::Pod, name: pod.name.clone() };
+        Self { key, file: API.to_owned(), object: Object::Pod(pod) }
+    }
+
+    /// The object, if it is a pod.
+    pub(crate) fn into_pod(self) -> Option<Pod> {
+        if let Object::Pod(pod) = self.object { Some(pod) } else { None }
+    }
 }
 
 /// Objects with the file they came from.

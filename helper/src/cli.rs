@@ -3,6 +3,8 @@
 //! Guarantees: a value out of range is refused with its flag and the remedy. Leaves out: everything that
 //! needs the machine.
 
+mod doctor;
+mod explain;
 mod install;
 mod source;
 mod uninstall;
@@ -17,8 +19,12 @@ use log::LevelFilter;
 use sortie_core::desired::Steering;
 use sortie_core::ids::{self, Mask, Numbers};
 
+use crate::kubernetes::kinds::Annotations;
+
+pub(crate) use doctor::{DoctorOptions, HELP as DOCTOR_HELP};
+pub(crate) use explain::{ExplainOptions, HELP as EXPLAIN_HELP};
 pub(crate) use install::{HELP as INSTALL_HELP, InstallOptions, Mode};
-pub(crate) use source::SourceOptions;
+pub(crate) use source::{KubernetesOptions, SourceOptions};
 pub(crate) use uninstall::{Afterwards, UninstallOptions};
 
 /// Fewest bits of the two marks: 64 exits, 4096 paths.
@@ -33,6 +39,9 @@ sortie-helper: outbound routes for pods, node daemon and operator commands
 
 usage: sortie-helper run --node NAME (--manifests DIR | --kubernetes [--kubeconfig PATH]) [flags]
        sortie-helper status [--socket PATH] [-o text|json]
+       sortie-helper explain --pod NAMESPACE/NAME --protocol PROTOCOL --destination ADDRESS[:PORT]
+                             [--source-port PORT]   (explain --help says more)
+       sortie-helper doctor [-o text|json]   (doctor --help says more)
        sortie-helper install [--watch | --check] [--cni-conf-dir DIR] [--cni-bin-dir DIR] [--plugin PATH]
                              [--net-conf JSON]   (install --help says more)
        sortie-helper crds
@@ -44,6 +53,8 @@ flags of run (those without * also of uninstall):
   --manifests DIR        * take objects from a folder of manifests (*.yaml, *.yml, *.json)
   --kubernetes           * take objects from the Kubernetes API
   --kubeconfig PATH      * how to reach it   [the service account of the pod]
+  --kube-vip-annotations * read kube-vip's annotations of Services as synonyms of ours
+  --startup-taint KEY    * taint of this node to remove when pods may start; needs the right to patch Nodes
   --state-dir DIR          attachments and numbers, lost at reboot   [/run/sortie]
   --data-dir DIR           what survives a reboot   [/var/lib/sortie; the state dir when that one is given]
   --socket PATH            socket for plugin and status   [/run/sortie/helper.sock]
@@ -77,6 +88,10 @@ pub(crate) enum Command {
     Crds,
     Run(RunOptions),
     Status(StatusOptions),
+    Explain(ExplainOptions),
+    ExplainHelp,
+    Doctor(DoctorOptions),
+    DoctorHelp,
     Install(InstallOptions),
     InstallHelp,
     Uninstall(UninstallOptions),
@@ -136,8 +151,8 @@ pub(crate) enum UsageError {
 struct Flags {
     node: Option<String>,
     manifests: Option<PathBuf>,
-    kubernetes: Option<SourceOptions>,
-    kubeconfig: Option<PathBuf>,
+    api: source::Api,
+    kubernetes: KubernetesOptions,
     state_dir: Option<PathBuf>,
     data_dir: Option<PathBuf>,
     socket: Option<PathBuf>,
@@ -165,11 +180,18 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
         Some(Short('V') | Long("version")) => return Ok(Command::Version),
         Some(other) => return Err(other.unexpected().into()),
     };
-    if verb == "install" {
-        return install::parse(&mut parser);
+    match verb.as_str() {
+        "install" => return install::parse(&mut parser),
+        "explain" => return explain::parse(&mut parser),
+        "doctor" => return doctor::parse(&mut parser),
+        _ => {}
     }
     if !["run", "status", "crds", "uninstall"].contains(&verb.as_str()) {
-        return Err(value("command", format!("{verb} is unknown"), "use run, status, crds, install or uninstall"));
+        return Err(value(
+            "command",
+            format!("{verb} is unknown"),
+            "use run, status, explain, doctor, crds, install or uninstall",
+        ));
     }
     let mut flags = Flags::default();
     while let Some(argument) = parser.next()? {
@@ -177,7 +199,8 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
             Short('h') | Long("help") => return Ok(Command::Help),
             Long("then-wait") if verb == "uninstall" => flags.afterwards = Afterwards::Wait,
             Short('o') | Long("output") => flags.format = Some(format(&parser.value()?.string()?)?),
-            Long("kubernetes") => flags.kubernetes = Some(SourceOptions::Kubernetes { kubeconfig: None }),
+            Long("kubernetes") => flags.api = source::Api::Used,
+            Long("kube-vip-annotations") => flags.kubernetes.annotations = Annotations::KubeVipToo,
             Long(name) => {
                 let name = name.to_owned();
                 let text = parser.value()?.string()?;
@@ -194,7 +217,8 @@ impl Flags {
         match name {
             "node" => self.node = Some(text),
             "manifests" => self.manifests = Some(text.into()),
-            "kubeconfig" => self.kubeconfig = Some(text.into()),
+            "kubeconfig" => self.kubernetes.kubeconfig = Some(text.into()),
+            "startup-taint" => self.kubernetes.startup_taint = Some(text),
             "state-dir" => self.state_dir = Some(text.into()),
             "data-dir" => self.data_dir = Some(text.into()),
             "socket" => self.socket = Some(text.into()),
@@ -245,7 +269,7 @@ impl Flags {
         let node = self.node.filter(|n| !n.is_empty());
         Ok(Command::Run(RunOptions {
             node: node.ok_or_else(|| missing("--node", "give the name this node has in its Node object"))?,
-            source: source::source(self.manifests, self.kubernetes, self.kubeconfig)?,
+            source: source::source(self.manifests, self.api, self.kubernetes)?,
             cluster_cidrs: self.cluster_cidrs,
             steering: self.steering,
             rules_max: self.rules_max.unwrap_or(ids::RULES_MAX),
@@ -415,6 +439,8 @@ mod tests {
         assert!(refusal("run --node n1").contains("--manifests"));
         assert!(refusal("run --node n1 --manifests m --kubernetes").contains("--kubernetes"));
         assert!(refusal("run --node n1 --manifests m --kubeconfig k").contains("--kubernetes"));
+        assert!(refusal("run --node n1 --manifests m --kube-vip-annotations").contains("--kubernetes"));
+        assert!(refusal("run --node n1 --manifests m --startup-taint t").contains("--kubernetes"));
         assert!(refusal("run --node n1 --manifests m --metrics-addr 7344").contains("127.0.0.1:7344"));
         assert!(refusal("run --node n1 --manifests m --nod x").contains("--nod"));
         assert!(refusal("walk").contains("walk"));
@@ -437,9 +463,14 @@ mod tests {
             other => panic!("{other:?}"),
         };
         assert_eq!(source("run --node n1 --manifests m"), SourceOptions::Manifests("m".into()));
-        assert_eq!(source("run --node n1 --kubernetes"), SourceOptions::Kubernetes { kubeconfig: None });
-        let kubeconfig = Some("k".into());
-        assert_eq!(source("run --kubernetes --kubeconfig k --node n1"), SourceOptions::Kubernetes { kubeconfig });
+        assert_eq!(source("run --node n1 --kubernetes"), SourceOptions::Kubernetes(KubernetesOptions::default()));
+        let options = KubernetesOptions {
+            kubeconfig: Some("k".into()),
+            startup_taint: Some("t".into()),
+            annotations: Annotations::KubeVipToo,
+        };
+        let line = "run --kubernetes --kubeconfig k --startup-taint t --kube-vip-annotations --node n1";
+        assert_eq!(source(line), SourceOptions::Kubernetes(options));
     }
 
     #[test]

@@ -15,11 +15,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use sortie_core::cni::install::{self as core, Outcome};
+use sortie_core::doctor::Plugin;
 use sortie_core::model::Rejection;
 
 use crate::cli::{InstallOptions, Mode};
 use crate::logging;
 
+pub(crate) use confs::read as configuration;
 pub(crate) use plugin::remove as remove_plugin;
 pub(crate) use wait::ended;
 
@@ -80,6 +82,18 @@ fn check(options: &InstallOptions) -> anyhow::Result<Found> {
         Some(change) => bail!("{}: our entry is not as it should be; run install", change.file),
         None => Ok(found),
     }
+}
+
+/// Whether the plugin that lies beside this program is in a directory of plugins.
+///
+/// # Errors
+/// When a file cannot be read.
+pub(crate) fn plugin_in(dir: &Path) -> anyhow::Result<Plugin> {
+    if !dir.join(plugin::NAME).exists() {
+        return Ok(Plugin::Missing);
+    }
+    let source = std::env::current_exe().context("find this program")?.with_file_name(plugin::NAME);
+    Ok(if plugin::is_in_place(&source, dir)? { Plugin::Same } else { Plugin::Other })
 }
 
 /// Takes the entry out of every configuration, and keeps other installers away.

@@ -8,17 +8,17 @@ mod connect;
 pub(crate) mod crds;
 mod entries;
 pub(crate) mod events;
-mod kinds;
+pub(crate) mod kinds;
 mod leader;
 mod numbers;
 mod services;
 mod statuses;
+mod taint;
 mod types;
 mod watch;
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::time::Duration;
 
 use sortie_core::manifest::Document;
@@ -29,6 +29,7 @@ use tokio::time::{sleep_until, timeout};
 
 use crate::burst::Burst;
 use crate::catalogue::Holding;
+use crate::cli::KubernetesOptions;
 use crate::due::Due;
 use crate::source::Lookup;
 use events::{Happening, Teller};
@@ -85,12 +86,13 @@ pub(crate) struct Api {
 }
 
 impl Api {
-    /// Watches from now on, in a thread that ends with this value.
-    pub(crate) async fn watch(node: &str, kubeconfig: Option<&Path>) -> anyhow::Result<Self> {
+    /// Watches from now on, in a thread that ends with this value and takes the startup taint from the node, if there
+    /// is to be one.
+    pub(crate) async fn watch(node: &str, options: &KubernetesOptions) -> anyhow::Result<Self> {
         let (due, proposed) = tokio::sync::watch::channel(Due::default());
         let (events, happenings) = Teller::new();
         let told = watch::Told { due: proposed, teller: events.clone(), happenings };
-        let (notices, questions) = watch::start(node, kubeconfig, told).await?;
+        let (notices, questions) = watch::start(node, options, told).await?;
         Ok(Self {
             notices,
             questions,

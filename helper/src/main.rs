@@ -7,7 +7,9 @@
 mod burst;
 mod catalogue;
 mod cli;
+mod doctor;
 mod due;
+mod explain;
 mod folder;
 mod health;
 mod install;
@@ -26,6 +28,7 @@ mod source;
 mod status;
 mod store;
 mod uninstall;
+mod witness;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -46,6 +49,16 @@ fn main() -> ExitCode {
         Command::Run(options) => run::run(&options),
         Command::Crds => kubernetes::crds::text().and_then(|text| print(&text)),
         Command::Status(options) => status::status(&options).and_then(|text| print(&text)),
+        Command::Explain(options) => explain::explain(&options).and_then(|text| print(&text)),
+        Command::ExplainHelp => print(cli::EXPLAIN_HELP),
+        Command::DoctorHelp => print(cli::DOCTOR_HELP),
+        Command::Doctor(options) => match doctor::doctor(&options) {
+            Ok(answer) if answer.ok => print(&answer.text),
+            Ok(answer) => {
+                return print(&answer.text).map_or_else(|error| refuse(&error, 1), |()| ExitCode::FAILURE);
+            }
+            Err(error) => Err(error),
+        },
         Command::InstallHelp => print(cli::INSTALL_HELP),
         Command::Install(options) => match install::install(&options) {
             Ok(install::Found::Entry) => Ok(()),

@@ -7,6 +7,7 @@ mod addresses;
 mod attach;
 mod check;
 mod entries;
+mod explain;
 mod figures;
 mod judged;
 mod keep;
@@ -172,10 +173,10 @@ impl<P: Platform> Node<P> {
         let numbers = if store.knows_paths() { Numbering::Known } else { Numbering::Lost };
         let held = |stored| Held { stored, member: Member::default() };
         Ok(Self {
+            world: keep::remembered(store.world()?),
             settings,
             platform,
             store,
-            world: World::default(),
             candidates: Candidates::default(),
             refused: Vec::new(),
             allocation,
@@ -218,10 +219,10 @@ impl<P: Platform> Node<P> {
 
     /// Takes another world, to be remembered as `kept`; the next reconcile brings it into force.
     pub(crate) fn set_world(&mut self, mut world: World, refused: &[Refused], kept: &[Kept]) {
-        if let Err(error) = self.store.save_world(kept) {
+        let outliving = self.keep_pods(&mut world);
+        if let Err(error) = self.store.save_world(&[kept, &outliving].concat()) {
             log::error!("objects cannot be kept for a restart error={}", chain(&error));
         }
-        self.keep_pods(&mut world);
         self.world = world;
         self.refused = refused.to_vec();
         self.give_addresses();
@@ -285,6 +286,7 @@ impl<P: Platform> Node<P> {
             Request::Check { key, addresses } => self.check(&key, &addresses).await,
             Request::Gc { network, valid } => self.gc(&network, &valid).await,
             Request::Status => Ok(Reply::Status(Box::new(self.report().await))),
+            Request::Explain(question) => Ok(Reply::Explained(Box::new(self.explain(&question).await))),
         };
         answer.unwrap_or_else(Reply::Failed)
     }

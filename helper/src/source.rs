@@ -42,9 +42,7 @@ impl Source {
     pub(crate) async fn open(options: &RunOptions) -> anyhow::Result<Self> {
         Ok(match &options.source {
             SourceOptions::Manifests(folder) => Self::Folder(Manifests::watch(folder)?),
-            SourceOptions::Kubernetes { kubeconfig } => {
-                Self::Kubernetes(Api::watch(&options.node, kubeconfig.as_deref()).await?)
-            }
+            SourceOptions::Kubernetes(kubernetes) => Self::Kubernetes(Api::watch(&options.node, kubernetes).await?),
         })
     }
 

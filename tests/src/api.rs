@@ -50,7 +50,16 @@ impl<'a> ApiScene<'a> {
     /// # Errors
     /// When it is not built.
     pub fn launch(&self) -> Result<Helper<'a>> {
-        Helper::launch(self.lab, &["--kubernetes", "--kubeconfig", &self.kubeconfig.to_string_lossy()])
+        self.launch_with(&[])
+    }
+
+    /// The helper with more flags, started and not waited for.
+    ///
+    /// # Errors
+    /// When it is not built.
+    pub fn launch_with(&self, flags: &[&str]) -> Result<Helper<'a>> {
+        let kubeconfig = self.kubeconfig.to_string_lossy();
+        Helper::launch(self.lab, &[&["--kubernetes", "--kubeconfig", &kubeconfig], flags].concat())
     }
 
     /// The helper, ready.

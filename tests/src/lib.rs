@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod benchmark;
+pub mod commands;
 pub mod document;
 pub mod expect;
 pub mod push;

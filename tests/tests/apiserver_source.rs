@@ -10,6 +10,8 @@ mod outage;
 mod role;
 #[path = "source/scale.rs"]
 mod scale;
+#[path = "source/taint.rs"]
+mod taint;
 #[path = "source/watches.rs"]
 mod watches;
 

@@ -2,6 +2,8 @@
 
 #[path = "install/files.rs"]
 mod files;
+#[path = "install/kubectl.rs"]
+mod kubectl;
 #[path = "install/manifests.rs"]
 mod manifests;
 #[path = "install/node.rs"]

@@ -40,6 +40,8 @@ const PACKAGES: &[(&str, Sign)] = &[
     ("mount", Sign::Program("mount")),
     ("procps", Sign::Program("sysctl")),
     ("tcpdump", Sign::Program("tcpdump")),
+    // in a pod of the README's quick start
+    ("busybox-static", Sign::Program("busybox")),
     // calls in the tests
     ("sip-tester", Sign::Program("sipp")),
 ];

@@ -4,6 +4,7 @@
 //! [`Rejection`] that names the key. Leaves out: whether the route exists or may be used.
 
 mod conflict;
+pub mod kube_vip;
 
 use std::collections::BTreeMap;
 

@@ -243,6 +243,18 @@ impl Skeleton {
         paths.map(|(_, n)| ConntrackFilter::Mark { value: mask.place(u32::from(*n)), mask: mask.0 }).collect()
     }
 
+    /// Networks that are never selected: the cluster, link-local, multicast and broadcast.
+    #[must_use]
+    pub fn excluded(&self) -> &[IpNetwork] {
+        &self.excluded
+    }
+
+    /// Whether this node owns the addresses of a Service.
+    #[must_use]
+    pub fn owns(&self, service: &ObjectName) -> bool {
+        self.owned.contains(service)
+    }
+
     /// What other nodes may send here.
     #[must_use]
     pub fn offer(&self) -> Offer {

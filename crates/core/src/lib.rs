@@ -15,6 +15,8 @@ pub mod apply;
 pub mod candidates;
 pub mod cni;
 pub mod desired;
+pub mod doctor;
+pub mod explain;
 pub mod ids;
 pub mod manifest;
 pub mod model;

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{Attachment, ObjectKey, ObjectName, PortRange, Protocol, Reason, Rejection, Service};
 use crate::world::World;
 
+mod account;
 mod conditions;
 mod conflict;
 mod decision;
@@ -23,6 +24,8 @@ mod service;
 #[cfg(test)]
 mod tests;
 mod wish;
+
+pub use account::{Account, Claim, Loser, Packet, account};
 
 /// One (route, source) pair, or the end of a flow that must not leave.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -94,12 +97,21 @@ impl FlowMatch {
     /// Whether a flow between the pod's port and the far end matches.
     #[must_use]
     pub fn matches(&self, protocol: u8, own_port: u16, far: (std::net::IpAddr, u16)) -> bool {
-        let within = |range: Option<PortRange>, port: u16| range.is_none_or(|r| (r.first..=r.last).contains(&port));
-        self.protocol.is_none_or(|p| p.number() == protocol)
-            && within(self.source_ports, own_port)
-            && within(self.destination_ports, far.1)
-            && self.destination.is_none_or(|d| d.contains(far.0))
-            && !self.except.iter().any(|e| e.contains(far.0))
+        self.mismatch(protocol, own_port, far).is_none()
+    }
+
+    /// Why such a flow does not match, if it does not.
+    #[must_use]
+    pub fn mismatch(&self, protocol: u8, own_port: u16, far: (std::net::IpAddr, u16)) -> Option<&'static str> {
+        let without = |range: Option<PortRange>, port: u16| range.is_some_and(|r| !(r.first..=r.last).contains(&port));
+        let reasons = [
+            (self.protocol.is_some_and(|p| p.number() != protocol), "another protocol"),
+            (without(self.source_ports, own_port), "another source port"),
+            (without(self.destination_ports, far.1), "another destination port"),
+            (self.destination.is_some_and(|d| !d.contains(far.0)), "the destination is outside its networks"),
+            (self.except.iter().any(|e| e.contains(far.0)), "the destination is excepted"),
+        ];
+        reasons.into_iter().find(|(differs, _)| *differs).map(|(_, why)| why)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
+use sortie_core::explain::{Explanation, Question};
 use sortie_core::model::Attachment;
 use sortie_core::state::Rule;
 
@@ -42,6 +43,8 @@ pub enum Request {
     },
     /// STATUS, and the operator's `status`.
     Status,
+    /// The operator's `explain`.
+    Explain(Question),
 }
 
 /// Identity of an attachment.
@@ -87,6 +90,8 @@ pub enum Reply {
     },
     /// Status.
     Status(Box<StatusReport>),
+    /// What becomes of a packet.
+    Explained(Box<Explanation>),
     /// Refused or failed.
     Failed(Failure),
 }

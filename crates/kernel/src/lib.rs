@@ -17,11 +17,15 @@ pub mod fake;
 #[cfg(feature = "async")]
 mod linux;
 #[cfg(feature = "async")]
+pub mod lookup;
+#[cfg(feature = "async")]
 pub mod neighbour;
 #[cfg(feature = "blocking")]
 mod netlink;
 pub mod netns;
 mod platform;
+#[cfg(feature = "async")]
+pub mod survey;
 #[cfg(feature = "async")]
 pub mod tracking;
 

@@ -15,11 +15,11 @@ use crate::blocking::{Conntrack, Elements, Rules};
 use crate::{KernelError, Platform};
 
 pub(crate) mod links;
-mod nft;
+pub(crate) mod nft;
 mod own;
 mod routes;
 mod saved;
-mod switches;
+pub(crate) mod switches;
 mod tunnel;
 
 pub use own::Own;

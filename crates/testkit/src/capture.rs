@@ -86,6 +86,11 @@ impl Capture {
     /// # Errors
     /// When the capture does not keep up.
     pub fn packets(&self) -> Result<Vec<Captured>> {
+        self.catch_up()?;
+        Ok(self.lock().clone())
+    }
+
+    fn catch_up(&self) -> Result<()> {
         let number = MARKER.fetch_add(1, Ordering::Relaxed);
         let text = format!("capture-marker-{number}");
         self.namespace.with(|| {
@@ -95,8 +100,7 @@ impl Capture {
         })?;
         let is_marker =
             |captured: &Captured| captured.packet.protocol == UDP && captured.packet.payload == text.as_bytes();
-        wait::until(PATIENCE, "the capture to catch up", || self.lock().iter().rev().take(4096).any(is_marker))?;
-        Ok(self.lock().clone())
+        wait::until(PATIENCE, "the capture to catch up", || self.lock().iter().rev().take(4096).any(is_marker))
     }
 
     /// How many seen so far are `wanted`.
@@ -112,9 +116,16 @@ impl Capture {
     /// # Errors
     /// As [`Capture::packets`].
     pub fn clear(&self) -> Result<()> {
-        self.packets()?;
-        self.lock().clear();
-        Ok(())
+        self.take().map(drop)
+    }
+
+    /// Everything seen since the start or the last [`Capture::take`]: for long captures, which are not copied each time.
+    ///
+    /// # Errors
+    /// As [`Capture::packets`].
+    pub fn take(&self) -> Result<Vec<Captured>> {
+        self.catch_up()?;
+        Ok(std::mem::take(&mut *self.lock()))
     }
 
     /// Waits until `wanted` was seen and returns it.

@@ -205,7 +205,9 @@ impl Cluster {
         self.net.scratch().path().join(name)
     }
 
-    fn socket(&self, number: usize) -> PathBuf {
+    /// Where the socket of a node's helper is.
+    #[must_use]
+    pub fn socket(&self, number: usize) -> PathBuf {
         self.path(&format!("helper{number}.sock"))
     }
 }

@@ -32,11 +32,13 @@ mod kubectl;
 mod machine;
 mod node;
 mod runtime;
+mod shell;
 mod site;
 
 pub use apiserver::{ApiServer, Scope};
 pub use certificates::{Authority, Identity, Names};
 pub use cluster::{Cluster, Setup};
 pub use kubectl::Kubectl;
-pub use node::{Node, Proxy};
+pub use node::{Daemon, Node, Proxy};
+pub use shell::Shell;
 pub use site::{Place, Site};

@@ -30,7 +30,7 @@ exit status: 0 plugin and entry are in place, 1 failed, 2 wrong usage,
 ";
 
 /// Directories of kubeadm, and of Debian's and Fedora's packages.
-const DIRECTORIES: [&str; 2] = ["/etc/cni/net.d", "/opt/cni/bin"];
+pub(super) const DIRECTORIES: [&str; 2] = ["/etc/cni/net.d", "/opt/cni/bin"];
 
 /// How long `install` works.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -20,7 +20,7 @@ const HALF_WRITTEN: Duration = Duration::from_millis(200);
 const ATTEMPTS: u32 = 20;
 
 /// Every file that runtimes look at.
-pub(super) fn read(dir: &Path) -> anyhow::Result<Files> {
+pub(crate) fn read(dir: &Path) -> anyhow::Result<Files> {
     let mut files = Files::new();
     for entry in fs::read_dir(dir).with_context(|| format!("--cni-conf-dir {}", dir.display()))? {
         let Ok(name) = entry.with_context(|| format!("read {}", dir.display()))?.file_name().into_string() else {

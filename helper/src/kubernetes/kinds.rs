@@ -2,6 +2,7 @@
 
 use kube::api::{ApiResource, DynamicObject};
 use serde_json::{Value, json};
+use sortie_core::annotation::kube_vip;
 use sortie_core::manifest::{self, Document};
 use sortie_core::model::Kind;
 
@@ -15,6 +16,8 @@ pub(super) struct Watched {
     plural: &'static str,
     /// What an API server is taken to hold that does not know the kind.
     pub(super) when_absent: WhenAbsent,
+    /// Whose annotations count.
+    pub(super) annotations: Annotations,
 }
 
 /// What it means that an API server does not know a kind.
@@ -24,6 +27,15 @@ pub(super) enum WhenAbsent {
     Empty,
     /// It will know it soon.
     Wait,
+}
+
+/// Annotations that count on Services.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Annotations {
+    #[default]
+    Ours,
+    /// kube-vip's as synonyms of ours.
+    KubeVipToo,
 }
 
 /// All kinds that are watched.
@@ -39,6 +51,7 @@ pub(super) const ALL: [Watched; 8] = [
         name: "ServiceCIDR",
         plural: "servicecidrs",
         when_absent: WhenAbsent::Empty,
+        annotations: Annotations::Ours,
     },
     ours(Kind::ServiceOutboundRoute, "ServiceOutboundRoute", "serviceoutboundroutes"),
     ours(Kind::EgressPolicy, "EgressPolicy", "egresspolicies"),
@@ -51,11 +64,19 @@ pub(super) fn has_status(kind: Kind) -> bool {
 }
 
 const fn core(kind: Kind, name: &'static str, plural: &'static str) -> Watched {
-    Watched { kind, group: "", version: "v1", name, plural, when_absent: WhenAbsent::Wait }
+    Watched { group: "", version: "v1", ..ours(kind, name, plural) }
 }
 
 const fn ours(kind: Kind, name: &'static str, plural: &'static str) -> Watched {
-    Watched { kind, group: "sortie.dev", version: "v1alpha1", name, plural, when_absent: WhenAbsent::Wait }
+    Watched {
+        kind,
+        group: "sortie.dev",
+        version: "v1alpha1",
+        name,
+        plural,
+        when_absent: WhenAbsent::Wait,
+        annotations: Annotations::Ours,
+    }
 }
 
 impl Watched {
@@ -74,6 +95,9 @@ impl Watched {
     pub(super) fn read(&self, object: DynamicObject) -> Option<Document> {
         let DynamicObject { mut metadata, mut data, .. } = object;
         metadata.managed_fields = None;
+        if (self.kind, self.annotations) == (Kind::Service, Annotations::KubeVipToo) {
+            metadata.annotations.iter_mut().for_each(kube_vip::translate);
+        }
         let metadata = serde_json::to_value(metadata).unwrap_or(Value::Null);
         let fields = data.as_object_mut().map(std::mem::take).unwrap_or_default();
         let mut json = json!({"apiVersion": self.api_version(), "kind": self.name, "metadata": metadata});

@@ -4,7 +4,6 @@
 //! a list counts when it is complete; a watch that broke is asked for until the API answers, at growing intervals.
 
 use std::hash::{BuildHasher as _, RandomState};
-use std::path::Path;
 use std::pin::Pin;
 use std::thread;
 use std::time::Duration;
@@ -23,7 +22,8 @@ use tokio::time::{sleep, timeout};
 use super::events::{self, Happening, Teller};
 use super::kinds::{self, Watched, WhenAbsent};
 use super::services::{self, Ledger, Scribe};
-use super::{News, Notice, Question, connect, entries, numbers, write};
+use super::{News, Notice, Question, connect, entries, numbers, taint, write};
+use crate::cli::KubernetesOptions;
 use crate::due::Due;
 
 /// First and longest pause between two tries.
@@ -52,14 +52,14 @@ pub(super) struct Told {
 }
 
 /// Starts to watch for a node. The thread ends with the receiver.
-pub(super) async fn start(node: &str, kubeconfig: Option<&Path>, told: Told) -> anyhow::Result<Ends> {
+pub(super) async fn start(node: &str, options: &KubernetesOptions, told: Told) -> anyhow::Result<Ends> {
     let (notices, heard) = unbounded_channel();
     let (ask, questions) = unbounded_channel();
-    let config = connect::config(kubeconfig).await?;
+    let config = connect::config(options.kubeconfig.as_deref()).await?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start runtime")?;
-    let node = node.to_owned();
+    let (node, options) = (node.to_owned(), options.clone());
     let run = move || {
-        if let Err(error) = runtime.block_on(watch(config, &node, (notices, questions), told)) {
+        if let Err(error) = runtime.block_on(watch(config, (&node, options), (notices, questions), told)) {
             log::error!("the Kubernetes API cannot be watched error=\"{error:#}\"");
         }
     };
@@ -69,17 +69,21 @@ pub(super) async fn start(node: &str, kubeconfig: Option<&Path>, told: Told) -> 
 
 async fn watch(
     config: Config,
-    node: &str,
+    (node, options): (&str, KubernetesOptions),
     (notices, mut questions): Inner,
     Told { due, teller, happenings }: Told,
 ) -> anyhow::Result<()> {
     let client = connect::client(config)?;
     let (ledger, said) = Ledger::new();
     let mut ledger = Some(ledger);
-    for watched in kinds::ALL {
+    for mut watched in kinds::ALL {
+        watched.annotations = options.annotations;
         let mut follower = Follower::new(&client, watched, node, notices.clone());
         follower.ledger = if watched.kind == Kind::Service { ledger.take() } else { None };
         tokio::spawn(follower.run());
+    }
+    if let Some(key) = options.startup_taint {
+        tokio::spawn(taint::lift(client.clone(), node.to_owned(), key));
     }
     let (me, node) = (client.clone(), node.to_owned());
     let scribe = || Scribe::new(me.clone(), said.clone(), teller.clone());

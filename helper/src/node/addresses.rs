@@ -99,6 +99,10 @@ impl<P: Platform> Node<P> {
         self.replication = Some(replication);
     }
 
+    pub(crate) fn replication(&self) -> Option<&Replication> {
+        self.replication.as_ref()
+    }
+
     /// What connections are told of and kept for.
     pub(super) fn part(&self) -> Part {
         let claims = self.claims();
@@ -190,6 +194,11 @@ impl<P: Platform> Node<P> {
             self.world.nodes.values().find(|node| node.number == Some(number)).map(|node| node.name.clone())
         };
         self.sole_candidate(service).or_else(chosen)
+    }
+
+    /// Names of the nodes that own addresses, as far as they are known.
+    pub(super) fn owner_names(&self) -> BTreeMap<ObjectName, String> {
+        self.with_addresses().filter_map(|service| Some((service.name.clone(), self.owner(service)?))).collect()
     }
 
     pub(super) fn addresses(&self) -> Vec<AddressStatus> {

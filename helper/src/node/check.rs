@@ -3,16 +3,16 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use sortie_core::desired::Member;
+use sortie_core::desired::{Desired, Member};
 use sortie_core::ids::TUNNEL_DEVICE;
 use sortie_core::nft::named;
 use sortie_core::plan::plan;
-use sortie_core::state::{NftChange, NftEdit, NftElement, NftKey, Route, RouteKind, Rule, Step};
+use sortie_core::state::{NftChange, NftEdit, NftElement, NftKey, NodeState, Route, RouteKind, Rule, Step};
 use sortie_ipc::{AttachmentKey, Failure, Reply};
 use sortie_kernel::Platform;
 
 use super::attach::is_key;
-use super::{Held, Node, failure};
+use super::{Held, Node, NodeError, failure};
 
 /// Most differences of one kind named.
 const NAMED: usize = 8;
@@ -31,9 +31,14 @@ impl<P: Platform> Node<P> {
             return Ok(Reply::Checked { drift: vec!["the helper has not finished its first reconcile".to_owned()] });
         };
         let concern = Concern::of(held);
-        let steps = plan(&observed, &desired);
-        let state = steps.into_iter().filter_map(|s| sentence(&concern.narrow(s)?));
-        Ok(Reply::Checked { drift: concern.other_addresses(addresses).into_iter().chain(state).collect() })
+        let other = concern.other_addresses(addresses);
+        Ok(Reply::Checked { drift: other.into_iter().chain(concern.drift(&observed, &desired)).collect() })
+    }
+
+    /// What of an attachment differs; nothing before the first reconcile.
+    pub(super) async fn drift(&mut self, held: &Held) -> Result<Vec<String>, NodeError> {
+        let (observed, desired) = self.compare().await?;
+        Ok(desired.map(|desired| Concern::of(held).drift(&observed, &desired)).unwrap_or_default())
     }
 }
 
@@ -46,6 +51,10 @@ struct Concern<'a> {
 impl<'a> Concern<'a> {
     fn of(held: &'a Held) -> Self {
         Self { addresses: &held.stored.attachment.addresses, member: &held.member }
+    }
+
+    fn drift(&self, observed: &NodeState, desired: &Desired) -> Vec<String> {
+        plan(observed, desired).into_iter().filter_map(|step| sentence(&self.narrow(step)?)).collect()
     }
 
     /// What the runtime believes and what was attached, when they differ.

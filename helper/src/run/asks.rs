@@ -7,8 +7,10 @@
 use std::time::Duration;
 
 use sortie_core::cni::code;
+use sortie_core::explain::Question;
 use sortie_core::model::{Kind, ObjectKey, ObjectName, PodReference};
 use sortie_ipc::{Failure, Reply, Request};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::Daemon;
@@ -18,6 +20,7 @@ use crate::kubernetes::events::{Happening, Weight};
 use crate::node::CODE_AGAIN;
 use crate::server::Ask;
 use crate::source::Lookup;
+use crate::witness;
 
 /// After attachments came or went: time for the plugin to finish its part.
 const SETTLE: Duration = Duration::from_secs(2);
@@ -100,6 +103,9 @@ impl Daemon {
 
     async fn answer(&mut self, (request, back): Ask, began: Instant) {
         let changes = matches!(request, Request::Attach(_) | Request::Detach(_) | Request::Gc { .. });
+        if let Request::Explain(question) = request {
+            return self.explain(question, back).await;
+        }
         let added = if let Request::Attach(attachment) = &request { Some(attachment.pod.clone()) } else { None };
         let mut reply = self.node.handle(request).await;
         if let Some(pod) = added {
@@ -114,6 +120,19 @@ impl Daemon {
         if changes {
             self.clock.within(if self.node.ready().is_ok() { SETTLE } else { RETRY });
         }
+    }
+
+    /// The kernel is asked aside: its table of connections may be long.
+    async fn explain(&mut self, question: Question, back: oneshot::Sender<Reply>) {
+        let mut reply = self.node.handle(Request::Explain(question.clone())).await;
+        let numbers = self.options.place.numbers;
+        tokio::spawn(async move {
+            if let Reply::Explained(told) = &mut reply {
+                witness::testify(told, &question, numbers).await;
+            }
+            // Who has stopped waiting is not told.
+            let _ = back.send(reply);
+        });
     }
 }
 

@@ -3,14 +3,19 @@
 //! `blast COUNT PORT TO...` sends COUNT datagrams from PORT to each address as fast as it can.
 //! `ask PORT TO` sends one datagram and prints the answer.
 //! `send NAME MILLISECONDS TO...` sends datagrams `NAME 0`, `NAME 1`, ... to each address, for ever.
+//! `burst NAME COUNT MILLISECONDS TO...` does so COUNT times.
+//! `hold NAME MILLISECONDS TO` sends such lines over one TCP connection and ends when it breaks or is silent for a minute.
 //! `serve AT` answers every datagram with its source.
 //! `pause` does nothing for ever.
 
-use std::io::Write as _;
-use std::net::{SocketAddr, UdpSocket};
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+
+/// How long a connection may be silent.
+const SILENCE: Duration = Duration::from_secs(60);
 
 fn main() -> Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -20,12 +25,17 @@ fn main() -> Result<()> {
             to.iter().try_for_each(|to| blast(count.parse()?, port.parse()?, to.parse()?))
         }
         ["ask", port, to] => ask(port.parse()?, to.parse()?),
-        ["send", name, pause, to @ ..] => send(name, Duration::from_millis(pause.parse()?), to),
+        ["send", name, pause, to @ ..] => send(name, (u64::MAX, pause.parse()?), to),
+        ["burst", name, count, pause, to @ ..] => send(name, (count.parse()?, pause.parse()?), to),
+        ["hold", name, pause, to] => hold(name, Duration::from_millis(pause.parse()?), to.parse()?),
         ["serve", at] => serve(at.parse()?),
         ["pause"] => loop {
             std::thread::park();
         },
-        _ => bail!("blast COUNT PORT TO... | ask PORT TO | send NAME MILLISECONDS TO... | serve AT | pause"),
+        _ => bail!(
+            "blast COUNT PORT TO... | ask PORT TO | send NAME MILLISECONDS TO... | burst NAME COUNT MILLISECONDS TO... | \
+             hold NAME MILLISECONDS TO | serve AT | pause"
+        ),
     }
 }
 
@@ -54,13 +64,26 @@ fn ask(port: u16, to: SocketAddr) -> Result<()> {
     std::io::stdout().write_all(&buffer[..length]).context("cannot print")
 }
 
-fn send(name: &str, pause: Duration, to: &[&str]) -> Result<()> {
+fn send(name: &str, (count, pause): (u64, u64), to: &[&str]) -> Result<()> {
     let sockets = to.iter().map(|to| open(0, to.parse()?)).collect::<Result<Vec<_>>>()?;
-    for number in 0_u64.. {
+    for number in 0..count {
         for socket in &sockets {
             // What is refused is missing at the far end.
             let _ = socket.send(format!("{name} {number}").as_bytes());
         }
+        std::thread::sleep(Duration::from_millis(pause));
+    }
+    Ok(())
+}
+
+fn hold(name: &str, pause: Duration, to: SocketAddr) -> Result<()> {
+    let mut stream = TcpStream::connect(to).context("cannot connect")?;
+    stream.set_nodelay(true).context("cannot send at once")?;
+    stream.set_read_timeout(Some(SILENCE)).context("cannot set a time limit")?;
+    for number in 0_u64.. {
+        stream.write_all(format!("{name} {number}\n").as_bytes()).context("cannot send")?;
+        let length = stream.read(&mut [0; 256]).context("no answer")?;
+        ensure!(length > 0, "the other side has closed the connection");
         std::thread::sleep(pause);
     }
     Ok(())

@@ -1,19 +1,19 @@
 //! The product on a cluster, installed from its manifests as a person would.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
 use sortie_testkit::kube::{Cluster, Kubectl, Setup};
 use sortie_testkit::lab::{SERVER4, SERVER6};
-use sortie_testkit::{image, poll, programs, until};
+use sortie_testkit::{poll, until};
+
+use crate::archive;
+use crate::objects::{Pods, VIPS, list, send};
 
 /// How long it may take on a busy machine until something is as it must be.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
-/// Name of the image in the manifests.
-const IMAGE: &str = concat!("sortie.dev/sortie:", env!("CARGO_PKG_VERSION"));
 /// Namespace of the manifests.
 pub(crate) const SYSTEM: &str = "sortie-system";
 /// How often a pod sends, in milliseconds.
@@ -34,18 +34,22 @@ pub(crate) struct Pod {
 }
 
 impl Product {
-    /// Three nodes that have the image.
+    /// Three nodes.
     pub(crate) fn new() -> Result<Self> {
-        let mut cluster = Cluster::start(&Setup::new(Path::new(env!("CARGO_BIN_EXE_probe"))))?;
-        let root = cluster.site.net().scratch().folder("product")?;
-        fill(&root)?;
-        cluster.load(&root, (IMAGE, &["/sortie-helper", "--help"]))?;
+        let cluster = Cluster::start(&Setup::new(Path::new(env!("CARGO_BIN_EXE_probe"))))?;
         let kubectl = cluster.kubectl()?;
         Ok(Self { cluster, kubectl })
     }
 
-    /// As `install/README.md` says.
-    pub(crate) fn install(&self) -> Result<()> {
+    /// Brings the image to every node.
+    pub(crate) fn load(&mut self) -> Result<()> {
+        let root = self.cluster.site.net().scratch().folder("product")?;
+        archive::fill(&root)?;
+        self.cluster.load(&root, (archive::IMAGE, archive::RUNS))
+    }
+
+    /// As `install/README.md` says, out of a folder.
+    pub(crate) fn install(&self, folder: &Path) -> Result<()> {
         let key = self.cluster.site.net().scratch().path().join("key");
         let mut random = [0; 32];
         std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut random).context("no random key")?;
@@ -53,17 +57,8 @@ impl Product {
         let key = format!("--from-file={}", key.display());
         self.kubectl.run(&["create", "namespace", SYSTEM])?;
         self.kubectl.run(&["-n", SYSTEM, "create", "secret", "generic", "sortie-peer-key", &key])?;
-        self.kubectl.run(&["apply", "-k", &folder("install")])?;
+        self.kubectl.run(&["apply", "-k", &folder.display().to_string()])?;
         self.cluster.rolled_out(&["daemonset/sortie", "-n", SYSTEM])
-    }
-
-    /// As `install/README.md` says.
-    pub(crate) fn uninstall(&self) -> Result<()> {
-        self.kubectl.run(&["-n", SYSTEM, "delete", "daemonset", "sortie"])?;
-        self.kubectl.run(&["apply", "-k", &folder("install/uninstall")])?;
-        self.cluster.rolled_out(&["daemonset/sortie-uninstall", "-n", SYSTEM])?;
-        self.kubectl.run(&["delete", "-k", &folder("install/uninstall")])?;
-        self.kubectl.run(&["delete", "-k", &folder("install/"), "--ignore-not-found"]).map(drop)
     }
 
     /// What the helper of a node says of itself.
@@ -85,17 +80,31 @@ impl Product {
         poll(LIMIT, "an owner", said).with_context(|| self.account())
     }
 
-    /// A Deployment whose pods send to the server from their first moment on; `more` belongs to their metadata.
-    pub(crate) fn deploy(&self, (app, count): (&str, usize), more: &str) -> Result<()> {
-        self.kubectl.apply(&format!(
-            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: {app}}}\nspec:\n  replicas: {count}\n  \
-             selector: {{matchLabels: {{app: {app}}}}}\n  template:\n    metadata: {{labels: {{app: {app}}}{more}}}\n    \
-             spec:\n      terminationGracePeriodSeconds: 0\n      topologySpreadConstraints:\n      - {{maxSkew: 1, \
-             topologyKey: kubernetes.io/hostname, whenUnsatisfiable: ScheduleAnyway, labelSelector: {{matchLabels: \
-             {{app: {app}}}}}}}\n      containers:\n      - name: {app}\n        image: docker.io/sortie/probe:1\n        \
-             imagePullPolicy: IfNotPresent\n        command: [/probe, send, $(POD), '{PACE}', '{SERVER4}:7000', \
-             '[{SERVER6}]:7000']\n        env: [{{name: POD, valueFrom: {{fieldRef: {{fieldPath: metadata.name}}}}}}]\n"
-        ))?;
+    /// Waits until the Service `sip` has all addresses of the pool.
+    pub(crate) fn await_addresses(&self) -> Result<()> {
+        let given = || {
+            let service = self.kubectl.get(&["service", "sip"]).ok()?;
+            let ingress = service["status"]["loadBalancer"]["ingress"].as_array()?.clone();
+            Some(ingress.iter().filter_map(|one| one["ip"].as_str()).map(str::to_owned).collect::<Vec<_>>())
+        };
+        self.until("addresses in the status of the Service", || given().is_some_and(|given| given == VIPS))
+    }
+
+    /// A Deployment whose pods send to the server from their first moment on.
+    pub(crate) fn deploy(&self, (app, count): (&str, usize), annotations: Value) -> Result<()> {
+        let pods = Pods { app, labels: json!({}), annotations, words: send(PACE) };
+        self.run(&[(pods, count)])
+    }
+
+    /// Deployments, until all their pods are there.
+    pub(crate) fn run(&self, wanted: &[(Pods<'_>, usize)]) -> Result<()> {
+        let items: Vec<Value> = wanted.iter().map(|(pods, count)| pods.deployment(*count)).collect();
+        self.kubectl.apply(&list(&items))?;
+        wanted.iter().try_for_each(|(pods, _)| self.rolled_out(pods.app))
+    }
+
+    /// Waits until all pods of a Deployment are there.
+    pub(crate) fn rolled_out(&self, app: &str) -> Result<()> {
         self.cluster.rolled_out(&[&format!("deployment/{app}")]).with_context(|| self.account())
     }
 
@@ -139,24 +148,4 @@ impl Product {
             ["-n", SYSTEM, "logs", "-l", "app.kubernetes.io/name=sortie", "-c", "helper", "--prefix", "--tail=60"];
         text + &self.kubectl.run(&words).unwrap_or_else(|error| format!("{error:#}"))
     }
-}
-
-/// A folder of the repository.
-fn folder(name: &str) -> String {
-    programs::workspace().join(name).display().to_string()
-}
-
-/// The tree of the image that `cargo xtask image` makes, out of the programs under test.
-fn fill(root: &Path) -> Result<()> {
-    let nft = ["/usr/sbin/nft", "/sbin/nft"].map(Path::new).into_iter().find(|path| path.is_file());
-    image::add(root, nft.context("nft is not there; `cargo xtask setup`")?)?;
-    std::fs::create_dir_all(root.join("usr/sbin")).context("cannot create a folder")?;
-    std::fs::rename(root.join("nft"), root.join("usr/sbin/nft")).context("cannot move nft")?;
-    for name in ["sortie-helper", "sortie"] {
-        image::add(root, &programs::ours(name)?)?;
-        // Names for a debugger are most of it, and every node takes them in.
-        let stripped = Command::new("strip").arg("--strip-debug").arg(root.join(name)).status();
-        ensure!(stripped.context("cannot start strip")?.success(), "{name} cannot be stripped");
-    }
-    Ok(())
 }

@@ -56,6 +56,20 @@ fn a_service_of_our_class_gets_its_addresses_by_its_status() -> Result<()> {
 }
 
 #[test]
+fn an_address_that_kube_vips_annotation_asks_for_is_given_where_they_count() -> Result<()> {
+    with_api(|_, scene| {
+        let asks = manifest::service("web", "kube-vip.io/loadbalancerIPs: 203.0.113.78", "{name: web, port: 80}");
+        scene.admin.apply(&manifest::all(&[manifest::pool(), asks]))?;
+        let helper = scene.helper()?;
+        await_ingress(&scene.admin, SOON, |given| !given.is_empty() && given[0]["ip"] != "203.0.113.78")?;
+        drop(helper);
+        let mut helper = scene.launch_with(&["--kube-vip-annotations"])?;
+        helper.await_ready()?;
+        await_ingress(&scene.admin, SOON, |given| given.len() == 1 && given[0]["ip"] == "203.0.113.78").map(drop)
+    })
+}
+
+#[test]
 fn another_leader_is_left_in_office_until_its_lease_is_over() -> Result<()> {
     with_api(|_, scene| {
         let lease = json!({

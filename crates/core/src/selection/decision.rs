@@ -56,9 +56,7 @@ pub(super) fn decide(world: &World, attachment: &Attachment) -> Decision {
     if subject.is_host() {
         return Decision::default();
     }
-    let mut wishes = wish::collect(world, attachment, &subject);
-    wishes.sort_by(rank::standing);
-    let judged: Vec<_> = wishes.iter().map(|wish| entries(world, &subject, wish)).collect();
+    let (wishes, judged) = judged(world, attachment, &subject);
     let refusal = wishes.iter().zip(&judged).find_map(|(wish, verdicts)| refusal(wish, verdicts));
     let (flows, tallies) = conflict::resolve(candidates(&judged), wishes.len());
     let reports = judged
@@ -74,6 +72,18 @@ pub(super) fn decide(world: &World, attachment: &Attachment) -> Decision {
     Decision { flows, refusal, reports }
 }
 
+/// All wishes in the order of their standing, and what is thought of their entries.
+pub(super) fn judged<'a>(
+    world: &'a World,
+    attachment: &'a Attachment,
+    subject: &Subject<'a>,
+) -> (Vec<Wish<'a>>, Vec<Vec<Verdict>>) {
+    let mut wishes = wish::collect(world, attachment, subject);
+    wishes.sort_by(rank::standing);
+    let judged = wishes.iter().map(|wish| entries(world, subject, wish)).collect();
+    (wishes, judged)
+}
+
 /// The verdict on every entry of a wish; one verdict if it cannot be read.
 pub(super) fn entries(world: &World, subject: &Subject<'_>, wish: &Wish<'_>) -> Vec<Verdict> {
     match &wish.asks {
@@ -87,7 +97,8 @@ fn refusal(wish: &Wish<'_>, verdicts: &[Verdict]) -> Option<Rejection> {
     bad.problem.clone()
 }
 
-fn candidates(judged: &[Vec<Verdict>]) -> Vec<Candidate> {
+/// Every flow of every verdict, with its place.
+pub(super) fn candidates(judged: &[Vec<Verdict>]) -> Vec<Candidate> {
     let entries = judged
         .iter()
         .enumerate()

@@ -11,6 +11,7 @@ use crate::model::{
     TargetPort, WhenUnavailable,
 };
 
+mod account;
 mod conditions;
 mod expansion;
 mod laws;

@@ -33,6 +33,17 @@ pub(super) enum Origin {
 }
 
 impl Origin {
+    /// The kind of author in words.
+    pub(super) fn words(self) -> &'static str {
+        match self {
+            Self::Annotation => "an annotation of the pod",
+            Self::NetConf => "the net conf",
+            Self::Policy => "an EgressPolicy",
+            Self::Service => "a Service",
+            Self::Namespace => "an annotation of the Namespace",
+        }
+    }
+
     /// Whether the pod or its network asks itself, so that a bad reference fails its ADD.
     pub(super) fn is_own(self) -> bool {
         matches!(self, Self::Annotation | Self::NetConf)
@@ -201,7 +212,8 @@ fn net_conf(attachment: &Attachment) -> Wish<'_> {
     Wish { label: format!("net conf {}", attachment.network), ..wish }
 }
 
-fn within<'a, T>(objects: &'a BTreeMap<ObjectName, T>, namespace: &'a str) -> impl Iterator<Item = &'a T> {
+/// Objects of a namespace.
+pub(super) fn within<'a, T>(objects: &'a BTreeMap<ObjectName, T>, namespace: &'a str) -> impl Iterator<Item = &'a T> {
     let first = ObjectName { namespace: namespace.to_owned(), name: String::new() };
     objects.range(first..).take_while(move |(name, _)| name.namespace == namespace).map(|(_, object)| object)
 }

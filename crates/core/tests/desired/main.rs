@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails where its assumption does")]
 
 mod conntrack;
+mod explain;
 mod fixture;
 mod golden;
 mod lanes;

@@ -73,6 +73,14 @@ impl Conntrack {
         Ok(deleted)
     }
 
+    /// The flows that a filter takes.
+    ///
+    /// # Errors
+    /// What the kernel answers.
+    pub fn find(&mut self, filter: &ConntrackFilter) -> Result<Vec<ConntrackEntry>, KernelError> {
+        Ok(self.dump(std::slice::from_ref(filter))?.into_iter().map(|entry| entry.flow).collect())
+    }
+
     fn delete_all(&mut self, entries: Vec<Entry>) -> Result<usize, KernelError> {
         let mut deleted = 0;
         for entry in entries {

@@ -10,6 +10,7 @@ use std::ops::RangeInclusive;
 use netlink_packet_core::{Emitable, Parseable};
 use netlink_packet_route::rule::RuleMessage;
 use nix::libc;
+use sortie_core::doctor::ForeignRule;
 use sortie_core::model::Family;
 use sortie_core::state::Rule;
 
@@ -95,6 +96,19 @@ impl Rules {
         Ok(rules)
     }
 
+    /// Rules of others, both families, in the order of evaluation.
+    ///
+    /// # Errors
+    /// When the kernel cannot be read.
+    pub fn foreign(&mut self) -> Result<Vec<ForeignRule>, KernelError> {
+        let mut rules = Vec::new();
+        for family in Family::ALL {
+            let found = self.dump_all(family, |message| shape::foreign(message, family));
+            rules.extend(found.map_err(|refusal| refusal.about("list", "rules"))?.0);
+        }
+        Ok(rules)
+    }
+
     /// Port by which notifications about our requests are recognised.
     #[cfg(feature = "async")]
     pub(crate) fn port(&self) -> u32 {
@@ -127,13 +141,21 @@ impl Rules {
     }
 
     fn dump_once(&mut self, family: Family) -> Result<(Vec<Rule>, usize), Refusal> {
+        self.dump_all(family, shape::decode)
+    }
+
+    fn dump_all<T>(
+        &mut self,
+        family: Family,
+        each: impl Fn(&RuleMessage) -> Option<T>,
+    ) -> Result<(Vec<T>, usize), Refusal> {
         let mut message = RuleMessage::default();
         message.header.family = shape::address_family(family);
         let rules = self.connection.dump_parts(RTM_GETRULE, &emit(&message), |answer| {
             if answer.header.kind != RTM_NEWRULE {
                 return None;
             }
-            RuleMessage::parse(answer.body).ok().as_ref().and_then(shape::decode)
+            RuleMessage::parse(answer.body).ok().as_ref().and_then(&each)
         });
         match rules {
             Err(refusal) if refusal.is_missing_family() => Ok((Vec::new(), 0)),

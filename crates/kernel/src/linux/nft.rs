@@ -37,7 +37,7 @@ pub(super) async fn run(text: &str, own: &Own) -> Result<(), KernelError> {
 
 /// Whether program and kernel take a chain at the egress of a device; nothing is changed.
 pub(super) async fn check_egress_hook() -> Result<(), KernelError> {
-    match finish(start(&["-c", "-f", "-"])?, EGRESS_CHAIN).await {
+    match check(EGRESS_CHAIN).await {
         Err(KernelError::Nft { stderr }) => Err(KernelError::Missing {
             feature: "the egress hook of devices",
             needs: "a kernel of at least 5.16 with CONFIG_NETFILTER_EGRESS is needed",
@@ -45,6 +45,11 @@ pub(super) async fn check_egress_hook() -> Result<(), KernelError> {
         }),
         other => other,
     }
+}
+
+/// Whether program and kernel would take `text`; nothing is changed.
+pub(crate) async fn check(text: &str) -> Result<(), KernelError> {
+    finish(start(&["-c", "-f", "-"])?, text).await
 }
 
 fn start(arguments: &[&str]) -> Result<Child, KernelError> {

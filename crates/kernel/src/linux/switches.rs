@@ -9,6 +9,6 @@ use std::path::{Path, PathBuf};
 const PLACES: [&str; 2] = ["/host/proc/sys/net", "/proc/sys/net"];
 
 /// A folder of switches, `ipv4/conf` for example.
-pub(super) fn folder(name: &str) -> PathBuf {
+pub(crate) fn folder(name: &str) -> PathBuf {
     Path::new(PLACES.into_iter().find(|place| Path::new(place).is_dir()).unwrap_or(PLACES[1])).join(name)
 }

@@ -7,6 +7,7 @@
 mod announce;
 mod conntrack;
 mod events;
+mod lookup;
 mod nft;
 mod probes;
 mod replication;

@@ -14,6 +14,7 @@ use nix::sys::signal::Signal;
 use super::certificates::{Authority, Identity, Names};
 use super::kubeconfig;
 use super::kubectl::Kubectl;
+use super::shell::Shell;
 use crate::net::Namespace;
 use crate::process::Process;
 use crate::tools::{Group, ensure};
@@ -146,7 +147,22 @@ impl ApiServer {
     /// # Errors
     /// When the API server issues no token.
     pub fn account(&self, namespace: &str, name: &str) -> Result<String> {
-        let token = self.kubectl()?.run(&["create", "token", "--namespace", namespace, name])?;
+        self.token((namespace, name), &[])
+    }
+
+    /// As [`ApiServer::account`], with a token as a pod on this node has it.
+    ///
+    /// # Errors
+    /// When there is no such node, or the API server issues no token.
+    pub fn account_on(&self, node: &str, account: (&str, &str)) -> Result<String> {
+        let object = self.kubectl()?.get(&["node", node])?;
+        let uid = object["metadata"]["uid"].as_str().context("a node without uid")?;
+        self.token(account, &["--bound-object-kind=Node", "--bound-object-name", node, "--bound-object-uid", uid])
+    }
+
+    fn token(&self, (namespace, name): (&str, &str), bound: &[&str]) -> Result<String> {
+        let words = ["create", "token", "--namespace", namespace, name];
+        let token = self.kubectl()?.run(&[&words, bound].concat())?;
         Ok(kubeconfig::token(&self.url(), &self.authority.own().certificate, token.trim()))
     }
 
@@ -166,6 +182,14 @@ impl ApiServer {
         let path = self.folder.join(format!("{name}.kubeconfig"));
         std::fs::write(&path, config).with_context(|| format!("cannot write {}", path.display()))?;
         Kubectl::new(&self.place, &path)
+    }
+
+    /// A shell whose `kubectl` is the administrator's, in a folder.
+    ///
+    /// # Errors
+    /// When kubectl cannot be built.
+    pub fn shell(&self, folder: &Path) -> Result<Shell> {
+        Shell::new(&self.place, folder, ("KUBECONFIG", self.admin().into()))
     }
 
     fn admin(&self) -> PathBuf {

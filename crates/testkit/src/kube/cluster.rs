@@ -23,7 +23,7 @@ use crate::wait::until;
 /// How long nodes may take to be Ready on a busy machine.
 const READY: Duration = Duration::from_secs(120);
 /// How long pods may take.
-const PODS: Duration = Duration::from_secs(120);
+const PODS: Duration = Duration::from_secs(240);
 
 /// What a cluster is made of.
 #[derive(Clone, Debug)]
@@ -116,6 +116,14 @@ impl Cluster {
         let archive = self.site.net().scratch().path().join("load.tar");
         image::pack(root, image, &archive)?;
         each(&mut self.nodes, |node| node.import(&archive))
+    }
+
+    /// The node with this number, to kill or start a program of it.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn node_mut(&mut self, number: usize) -> Result<&mut Node> {
+        self.nodes.get_mut(number.wrapping_sub(1)).with_context(|| format!("no node {number}"))
     }
 
     /// Cuts the power of a node.

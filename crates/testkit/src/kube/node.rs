@@ -13,6 +13,7 @@ use super::apiserver::ApiServer;
 use super::certificates::{Identity, Names};
 use super::machine::Machine;
 use super::runtime::{self, Runtime};
+use super::shell::Shell;
 use super::site::{PODS, Place};
 use crate::containerd::IMAGE;
 use crate::containerd::configuration::SOCKET;
@@ -20,6 +21,9 @@ use crate::groups::ControlGroup;
 use crate::net::Namespace;
 use crate::process::Process;
 use crate::tools::{Group, ensure};
+
+/// What a kubelet is told by: its settings and its way to the API server.
+const KUBELET: [&str; 2] = ["kubelet.json", "kubelet.kubeconfig"];
 
 /// How kube-proxy translates addresses of Services.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,6 +35,15 @@ pub enum Proxy {
     Nftables,
 }
 
+/// A program that a node can lose and start again, as its service manager would.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Daemon {
+    /// The kubelet.
+    Kubelet,
+    /// containerd; its pods go on without it.
+    Containerd,
+}
+
 /// A node, running or not.
 #[derive(Debug)]
 pub struct Node {
@@ -39,7 +52,8 @@ pub struct Node {
     /// Its network; another one after each boot.
     pub network: Namespace,
     disk: PathBuf,
-    daemons: Vec<Process>,
+    proxy: Option<Process>,
+    kubelet: Option<Process>,
     runtime: Option<Runtime>,
     machine: Option<Machine>,
     group: Option<ControlGroup>,
@@ -50,7 +64,7 @@ impl Node {
     pub(super) fn new(place: Place, network: Namespace, disk: PathBuf) -> Result<Self> {
         std::fs::create_dir_all(&disk).with_context(|| format!("cannot create {}", disk.display()))?;
         runtime::network(&disk, place)?;
-        Ok(Self { place, network, disk, daemons: Vec::new(), runtime: None, machine: None, group: None })
+        Ok(Self { place, network, disk, proxy: None, kubelet: None, runtime: None, machine: None, group: None })
     }
 
     /// Its name in the cluster.
@@ -60,7 +74,7 @@ impl Node {
     }
 
     /// The folder with its disk and its logs: `lib`, `log`, `opt` and `cni` are the node's `/var/lib`, `/var/log`, `/opt`
-    /// and `/etc/cni`.
+    /// and `/etc/cni`. Its kubelet runs pods out of `lib/kubelet/manifests`.
     #[must_use]
     pub fn disk(&self) -> &Path {
         &self.disk
@@ -75,12 +89,45 @@ impl Node {
         self.machine.as_ref().map(|machine| &machine.inside).with_context(|| format!("{} is off", self.name()))
     }
 
+    /// A shell on it, whose `ctr` is its containerd's, in a folder.
+    ///
+    /// # Errors
+    /// When its power is off.
+    pub fn shell(&self, folder: &Path) -> Result<Shell> {
+        Shell::new(self.inside()?, folder, ("CONTAINERD_ADDRESS", format!("{}/{SOCKET}", runtime::FOLDER).into()))
+    }
+
     /// Boots the machine and its runtime.
     pub(super) fn boot(&mut self) -> Result<()> {
         self.group = Some(ControlGroup::new(self.network.name())?);
-        let machine = Machine::boot(&self.network, (&self.name(), &self.disk))?;
-        self.runtime = Some(Runtime::start(&machine, &self.disk, IMAGE)?);
-        self.machine = Some(machine);
+        self.machine = Some(Machine::boot(&self.network, (&self.name(), &self.disk))?);
+        self.start(Daemon::Containerd)
+    }
+
+    /// Ends one of its programs as the kernel does when there is no memory: nothing ends in order.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn kill(&mut self, daemon: Daemon) -> Result<()> {
+        let killed = match daemon {
+            Daemon::Kubelet => self.kubelet.take().map(drop),
+            Daemon::Containerd => self.runtime.take().map(drop),
+        };
+        killed.with_context(|| format!("no {daemon:?} runs on {}", self.name()))
+    }
+
+    /// Starts it again with the files it had.
+    ///
+    /// # Errors
+    /// When it does not start; with its log.
+    pub fn start(&mut self, daemon: Daemon) -> Result<()> {
+        match daemon {
+            Daemon::Kubelet => {
+                let log = self.disk.join("kubelet.log");
+                self.kubelet = Some(Process::start(self.inside()?, &mut self.kubelet()?, &log)?);
+            }
+            Daemon::Containerd => self.runtime = Some(Runtime::start(self.inside()?, &self.disk, IMAGE)?),
+        }
         Ok(())
     }
 
@@ -91,24 +138,18 @@ impl Node {
 
     /// Starts what makes it a node of the cluster.
     pub(super) fn join(&mut self, api: &ApiServer, proxy: Proxy) -> Result<()> {
-        let bin = ensure(Group::Kubernetes)?;
         let names = Names { hosts: vec![self.name()], addresses: self.place.inner().to_vec() };
         let user = format!("system:node:{}", self.name());
         let own = api.authority().issue(&user, Some("system:nodes"), &names)?;
-        let config = self.write("kubelet.json", &self.kubelet(api, &own).to_string())?;
-        let access = self.write("kubelet.kubeconfig", &api.kubeconfig_of(&own))?;
-        let [inner4, inner6] = self.place.inner();
-        let mut kubelet = Command::new(bin.join("kubelet"));
-        kubelet.arg("--config").arg(config).arg("--kubeconfig").arg(access);
-        kubelet.arg(format!("--node-ip={inner4},{inner6}")).args(["--hostname-override", &self.name()]);
+        self.write(KUBELET[0], &self.kubelet_settings(api, &own).to_string())?;
+        self.write(KUBELET[1], &api.kubeconfig_of(&own))?;
+        std::fs::create_dir_all(self.disk.join("lib/kubelet/manifests")).context("cannot create a folder")?;
         let access = self.write("kube-proxy.kubeconfig", &api.kubeconfig("system:kube-proxy", None)?)?;
-        let config = self.write("kube-proxy.json", &self.proxy(&access, proxy).to_string())?;
-        let mut proxy = Command::new(bin.join("kube-proxy"));
+        let config = self.write("kube-proxy.json", &self.proxy_settings(&access, proxy).to_string())?;
+        let mut proxy = Command::new(ensure(Group::Kubernetes)?.join("kube-proxy"));
         proxy.arg("--config").arg(config);
-        for (name, command) in [("kubelet", &mut kubelet), ("kube-proxy", &mut proxy)] {
-            self.daemons.push(Process::start(self.inside()?, command, &self.disk.join(format!("{name}.log")))?);
-        }
-        Ok(())
+        self.proxy = Some(Process::start(self.inside()?, &mut proxy, &self.disk.join("kube-proxy.log"))?);
+        self.start(Daemon::Kubelet)
     }
 
     /// A power cut: nothing on it ends in order.
@@ -117,7 +158,7 @@ impl Node {
             machine.cut();
         }
         // Ours before the first process, which is not gone before all others were buried by their parents.
-        self.daemons.clear();
+        (self.kubelet, self.proxy) = (None, None);
         self.runtime = None;
         self.machine = None;
         self.group = None;
@@ -140,7 +181,16 @@ impl Node {
         Ok(path)
     }
 
-    fn kubelet(&self, api: &ApiServer, own: &Identity) -> Value {
+    fn kubelet(&self) -> Result<Command> {
+        let [config, access] = KUBELET.map(|name| self.disk.join(name));
+        let [inner4, inner6] = self.place.inner();
+        let mut kubelet = Command::new(ensure(Group::Kubernetes)?.join("kubelet"));
+        kubelet.arg("--config").arg(config).arg("--kubeconfig").arg(access);
+        kubelet.arg(format!("--node-ip={inner4},{inner6}")).args(["--hostname-override", &self.name()]);
+        Ok(kubelet)
+    }
+
+    fn kubelet_settings(&self, api: &ApiServer, own: &Identity) -> Value {
         json!({
             "apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration",
             "authentication": {
@@ -158,13 +208,14 @@ impl Node {
             "imageGCHighThresholdPercent": 100,
             "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%",
                              "nodefs.inodesFree": "1%"},
+            "staticPodPath": "/var/lib/kubelet/manifests",
             "volumePluginDir": "/var/lib/kubelet/volumeplugins",
             "nodeStatusUpdateFrequency": "5s", "syncFrequency": "10s",
             "eventRecordQPS": 0, "registryPullQPS": 0, "serializeImagePulls": false,
         })
     }
 
-    fn proxy(&self, access: &Path, proxy: Proxy) -> Value {
+    fn proxy_settings(&self, access: &Path, proxy: Proxy) -> Value {
         let mode = match proxy {
             Proxy::Iptables => "iptables",
             Proxy::Nftables => "nftables",

@@ -10,10 +10,10 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde_json::json;
 
-use super::machine::Machine;
 use super::site::Place;
 use crate::command;
 use crate::containerd::configuration::{Folders, SOCKET};
+use crate::net::Namespace;
 use crate::process::Process;
 use crate::tools::{Group, ensure};
 use crate::wait::until;
@@ -28,17 +28,17 @@ const START: Duration = Duration::from_secs(30);
 /// A running containerd.
 #[derive(Debug)]
 pub(super) struct Runtime {
-    node: crate::net::Namespace,
+    node: Namespace,
     ctr: PathBuf,
     process: Process,
 }
 
 impl Runtime {
-    /// Starts it on a machine; `sandbox` is the image of every pod's first container.
+    /// Starts it inside a machine; `sandbox` is the image of every pod's first container.
     ///
     /// # Errors
     /// When it does not start; with its log.
-    pub(super) fn start(machine: &Machine, disk: &Path, sandbox: &str) -> Result<Self> {
+    pub(super) fn start(inside: &Namespace, disk: &Path, sandbox: &str) -> Result<Self> {
         let bin = ensure(Group::Containerd)?;
         ensure(Group::Runc)?;
         let config = disk.join("containerd.toml");
@@ -55,8 +55,8 @@ impl Runtime {
         let mut containerd = Command::new(bin.join("containerd"));
         let path = std::env::var("PATH").unwrap_or_default();
         containerd.arg("--config").arg(&config).env("PATH", format!("{}:{path}", bin.display()));
-        let process = Process::start(&machine.inside, &mut containerd, &disk.join("containerd.log"))?;
-        let runtime = Self { node: machine.inside.clone(), ctr: bin.join("ctr"), process };
+        let process = Process::start(inside, &mut containerd, &disk.join("containerd.log"))?;
+        let runtime = Self { node: inside.clone(), ctr: bin.join("ctr"), process };
         until(START, "containerd", || runtime.ctr(&["version"]).is_ok()).with_context(|| runtime.process.log())?;
         Ok(runtime)
     }

@@ -6,6 +6,7 @@ use sortie_core::model::{ObjectName, Pod};
 use sortie_core::state::{ConntrackEntry, ConntrackFilter, Step, Tuple};
 
 use super::*;
+use crate::catalogue::Kept;
 
 const EIO: i32 = 5;
 
@@ -161,12 +162,30 @@ fn an_attached_pod_keeps_its_object_until_it_is_detached() {
         stage.set_world(world());
         stage.reconcile();
         assert_eq!(stage.pods().len(), 1);
+        stage = stage.restart();
     }
+    stage.set_world(world());
+    stage.reconcile();
+    assert_eq!(stage.pods().len(), 1, "also after restarts");
     stage.ask(Request::Detach(key("c1")));
     stage.set_world(world());
     stage.reconcile();
     assert!(stage.node.world().pods.is_empty());
     assert_eq!(stage.pods().len(), 0);
+}
+
+#[test]
+fn an_attached_pod_keeps_the_object_that_is_deleted_while_no_helper_runs() {
+    let mut stage = Stage::ready(settings());
+    let Object::Pod(object) = pod("u1") else { panic!() };
+    stage.node.set_world(World::of(with(pod("u1"))), &[], &[Kept::outliving(object)]);
+    let reference = PodReference { namespace: "core".to_owned(), name: "p".to_owned(), uid: "u1".to_owned() };
+    stage.attach(Attachment { pod: Some(reference), ..attachment("c1", "10.244.1.7") });
+    stage.reconcile();
+    let mut stage = stage.restart();
+    stage.set_world(world());
+    stage.reconcile();
+    assert_eq!(stage.pods().len(), 1);
 }
 
 #[test]

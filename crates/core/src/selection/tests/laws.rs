@@ -206,6 +206,20 @@ proptest! {
     }
 
     #[test]
+    fn the_account_of_a_packet_names_the_flow_in_force(objects in any_objects(), packet in any_packet()) {
+        let world = World::of(objects);
+        let (protocol, from, to, far) = packet;
+        let asked = crate::selection::Packet { protocol: protocol.number(), own_port: Some(from), far, far_port: Some(to) };
+        let account = account(&world, &attachment(), &asked);
+        let flows = select_admitted(&world, &attachment()).flows;
+        let in_force = flows.iter().find(|flow| matches(&flow.matcher, packet));
+        prop_assert_eq!(account.winner.as_ref().map(|claim| &claim.flow), in_force);
+        for loser in account.losers.iter().filter_map(|loser| Some((loser.flow.as_ref()?, loser.matches))) {
+            prop_assert_eq!(matches(&loser.0.matcher, packet), loser.1);
+        }
+    }
+
+    #[test]
     fn matchers_select_what_is_asked_for_and_served_and_nothing_else(egress in any_egress(), object in any_route("a"), packet in any_packet()) {
         let Object::Route(route) = object else { return Err(TestCaseError::fail("not a route")) };
         let selected = expand::expand(&egress, Some(&route)).is_ok_and(|all| all.iter().any(|m| matches(m, packet)));

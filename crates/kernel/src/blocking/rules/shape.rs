@@ -10,6 +10,7 @@ use netlink_packet_core::Nla as _;
 use netlink_packet_route::route::RouteProtocol;
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage, RulePortRange};
 use netlink_packet_route::{AddressFamily, IpProtocol};
+use sortie_core::doctor::ForeignRule;
 use sortie_core::ids;
 use sortie_core::model::{DeviceName, Family, PortRange, Protocol};
 use sortie_core::state::Rule;
@@ -82,6 +83,36 @@ pub(super) fn decode(message: &RuleMessage) -> Option<Rule> {
         fwmark: found.mask.map(|mask| (found.mark.unwrap_or(0), mask)),
         table: found.table.unwrap_or_else(|| header.table.into()),
     })
+}
+
+/// A rule of somebody else.
+pub(super) fn foreign(message: &RuleMessage, family: Family) -> Option<ForeignRule> {
+    let header = &message.header;
+    let mut rule = ForeignRule { family, priority: 0, table: header.table.into(), is_for_all: true };
+    let narrows = |attribute: &RuleAttribute| {
+        !matches!(
+            attribute,
+            RuleAttribute::Protocol(_)
+                | RuleAttribute::Priority(_)
+                | RuleAttribute::Table(_)
+                | RuleAttribute::SuppressPrefixLen(u32::MAX)
+                | RuleAttribute::SuppressIfGroup(u32::MAX)
+        )
+    };
+    for attribute in &message.attributes {
+        match attribute {
+            RuleAttribute::Protocol(p) if u8::from(*p) == ids::PROTOCOL => return None,
+            RuleAttribute::Priority(priority) => rule.priority = *priority,
+            RuleAttribute::Table(table) => rule.table = *table,
+            _ => {}
+        }
+    }
+    if header.action != RuleAction::ToTable {
+        rule.table = 0;
+    }
+    let is_plain = header.flags.is_empty() && header.tos == 0 && header.src_len == 0 && header.dst_len == 0;
+    rule.is_for_all = is_plain && !message.attributes.iter().any(narrows);
+    Some(rule)
 }
 
 /// Whether a deletion request for `asked` would take `present`: what the request lacks, it does not compare

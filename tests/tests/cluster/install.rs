@@ -1,34 +1,29 @@
 //! The product on a real cluster: installed by its manifests, used, and taken off again.
 
-use std::net::IpAddr;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
 use sortie_testkit::kube::Place;
-use sortie_testkit::lab::{GATEWAY4, GATEWAY6};
 
-#[path = "cluster/product.rs"]
-mod product;
-#[path = "cluster/wire.rs"]
-mod wire;
-
-use product::{Pod, Product, SYSTEM};
-use wire::{Sent, Wire, seen};
+use crate::desk::Desk;
+use crate::objects::{list, route, service, vips};
+use crate::product::{Pod, Product, SYSTEM};
+use crate::residue::{conflist, nothing_is_left};
+use crate::wire::{Sent, Wire, seen};
 
 /// All nodes.
 const NODES: [usize; 3] = [1, 2, 3];
-
-/// The only addresses of the pool, on the network `out`.
-const VIPS: [&str; 2] = ["172.16.1.100", "fd00:16::100"];
 
 #[test]
 fn what_install_says_makes_pods_of_a_cluster_leave_by_their_routes_and_uninstall_takes_it_off() -> Result<()> {
     let started = Instant::now();
     let said = |what: &str| eprintln!("{:>6} ms  {what}", started.elapsed().as_millis());
     let mut product = Product::new()?;
-    said("cluster with the image");
-    let before = NODES.map(|node| conflist(&product, node)).into_iter().collect::<Result<Vec<_>>>()?;
-    product.install()?;
+    let desk = Desk::new(&product.cluster)?;
+    said("cluster");
+    let before = NODES.map(|node| conflist(&product.cluster, node)).into_iter().collect::<Result<Vec<_>>>()?;
+    desk.follow(&product.cluster, ("install/README.md", "install"))?;
     said("installed");
     every_node_passes_its_pods_through_us(&product)?;
     let wire = Wire::new(&product.cluster.site.switch)?;
@@ -46,22 +41,18 @@ fn what_install_says_makes_pods_of_a_cluster_leave_by_their_routes_and_uninstall
     said("drain");
     pods_go_on_when_the_owner_loses_its_power_and_the_node_comes_back(&mut product, &wire)?;
     said("power cut and boot");
-    product.uninstall()?;
+    desk.follow(&product.cluster, ("install/README.md", "remove"))?;
     said("uninstalled");
+    desk.follow(&product.cluster, ("docs/operations.md", "nothing is left"))?;
     for (node, before) in NODES.into_iter().zip(before) {
-        nothing_is_left(&product, node, &before)?;
+        nothing_is_left(&product.cluster, node, &before)?;
     }
     Ok(())
 }
 
-fn conflist(product: &Product, node: usize) -> Result<String> {
-    let path = product.disk(node, "cni/net.d/10-pods.conflist")?;
-    std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
-}
-
 fn every_node_passes_its_pods_through_us(product: &Product) -> Result<()> {
     for node in NODES {
-        let list: serde_json::Value = serde_json::from_str(&conflist(product, node)?)?;
+        let list: Value = serde_json::from_str(&conflist(&product.cluster, node)?)?;
         let last = list["plugins"].as_array().and_then(|plugins| plugins.last());
         ensure!(last.is_some_and(|entry| entry["type"] == "sortie"), "conflist of n{node}: {list:#}");
         ensure!(product.disk(node, "opt/cni/bin/sortie")?.is_file(), "no plugin on n{node}");
@@ -70,15 +61,13 @@ fn every_node_passes_its_pods_through_us(product: &Product) -> Result<()> {
     product.kubectl.run(&["get", "sor,egp,vippool"]).map(drop)
 }
 
-/// A route by router b, and a policy for pods labelled `app: policed`.
-fn routes() -> String {
-    let hops = format!("{{gateway: {}, device: eth1}}, {{gateway: \"{}\", device: eth1}}", GATEWAY4[1], GATEWAY6[1]);
-    format!(
-        "apiVersion: sortie.dev/v1alpha1\nkind: ServiceOutboundRoute\nmetadata: {{name: b}}\n\
-         spec: {{nextHops: [{hops}], allowedNamespaces: {{from: All}}}}\n---\n\
-         apiVersion: sortie.dev/v1alpha1\nkind: EgressPolicy\nmetadata: {{name: policed, namespace: default}}\n\
-         spec: {{podSelector: {{matchLabels: {{app: policed}}}}, route: b}}\n"
-    )
+/// A policy for pods labelled `app: policed`.
+fn policy() -> Value {
+    json!({
+        "apiVersion": "sortie.dev/v1alpha1", "kind": "EgressPolicy",
+        "metadata": {"name": "policed", "namespace": "default"},
+        "spec": {"podSelector": {"matchLabels": {"app": "policed"}}, "route": "b"},
+    })
 }
 
 /// By eth1 of some node, with its address.
@@ -90,9 +79,9 @@ fn annotated_and_selected_pods_leave_by_their_route_from_the_first_datagram(
     product: &Product,
     wire: &Wire,
 ) -> Result<()> {
-    product.kubectl.apply(&routes())?;
-    for (app, more) in [("annotated", ", annotations: {sortie.dev/route: b}"), ("policed", "")] {
-        product.deploy((app, 6), more)?;
+    product.kubectl.apply(&list(&[route(), policy()]))?;
+    for (app, annotations) in [("annotated", json!({"sortie.dev/route": "b"})), ("policed", json!({}))] {
+        product.deploy((app, 6), annotations)?;
         let pods = product.pods(app)?;
         ensure!(NODES.iter().all(|node| pods.iter().any(|pod| pod.node == *node)), "not on all nodes: {pods:?}");
         for pod in &pods {
@@ -115,8 +104,8 @@ fn await_first(product: &Product, wire: &Wire, pod: &Pod) -> Result<()> {
 }
 
 fn a_rolling_restart_leaks_nothing(product: &Product, wire: &Wire) -> Result<()> {
-    let count = 20;
-    product.deploy(("annotated", count), ", annotations: {sortie.dev/route: b}")?;
+    let count = 9;
+    product.deploy(("annotated", count), json!({"sortie.dev/route": "b"}))?;
     let before = product.pods("annotated")?;
     product.kubectl.run(&["rollout", "restart", "deployment/annotated"])?;
     product.cluster.rolled_out(&["deployment/annotated"])?;
@@ -139,33 +128,11 @@ fn pods_that_are_deleted_leak_nothing_to_their_end(product: &Product, wire: &Wir
     Ok(())
 }
 
-/// A pool and a Service of all pods labelled `app: sip`.
-fn service() -> String {
-    format!(
-        "apiVersion: sortie.dev/v1alpha1\nkind: AddressPool\nmetadata: {{name: public}}\n\
-         spec: {{addresses: [{}/32, \"{}/128\"], allowedNamespaces: {{from: All}}}}\n---\n\
-         apiVersion: v1\nkind: Service\n\
-         metadata: {{name: sip, annotations: {{sortie.dev/route: b, sortie.dev/egress: 'true'}}}}\n\
-         spec: {{type: LoadBalancer, loadBalancerClass: sortie.dev/vip, ipFamilyPolicy: RequireDualStack, \
-         allocateLoadBalancerNodePorts: false, selector: {{app: sip}}, ports: [{{port: 5060, protocol: UDP}}]}}\n",
-        VIPS[0], VIPS[1]
-    )
-}
-
-fn vips() -> Result<Vec<IpAddr>> {
-    VIPS.iter().map(|vip| vip.parse().context("no address")).collect()
-}
-
 fn a_service_gets_an_address_that_its_pods_on_all_nodes_leave_with(product: &Product, wire: &Wire) -> Result<()> {
-    product.kubectl.apply(&service())?;
-    let given = || {
-        let service = product.kubectl.get(&["service", "sip"]).ok()?;
-        let ingress = service["status"]["loadBalancer"]["ingress"].as_array()?.clone();
-        Some(ingress.iter().filter_map(|one| one["ip"].as_str()).map(str::to_owned).collect::<Vec<_>>())
-    };
-    product.until("addresses in the status of the Service", || given().is_some_and(|given| given == VIPS))?;
+    product.kubectl.apply(&list(&service(&json!({"app": "sip"}))))?;
+    product.await_addresses()?;
     product.owner(&NODES)?;
-    product.deploy(("sip", 6), "")?;
+    product.deploy(("sip", 6), json!({}))?;
     let pods = product.pods("sip")?;
     ensure!(NODES.iter().all(|node| pods.iter().any(|pod| pod.node == *node)), "not on all nodes: {pods:?}");
     go_on(product, wire, &pods)
@@ -220,28 +187,4 @@ fn pods_go_on_when_the_owner_loses_its_power_and_the_node_comes_back(product: &m
     product.cluster.boot(owner)?;
     go_on(product, wire, &gone)?;
     go_on(product, wire, &stay)
-}
-
-fn nothing_is_left(product: &Product, node: usize, conflist_before: &str) -> Result<()> {
-    assert_eq!(conflist(product, node)?, conflist_before);
-    for path in ["opt/cni/bin/sortie", "lib/sortie"] {
-        ensure!(!product.disk(node, path)?.exists(), "{path} is left on n{node}");
-    }
-    let inside = product.cluster.node(node)?.inside()?;
-    let asked: [(&str, &[&str]); 5] = [
-        ("ls", &["/run"]),
-        ("ip", &["rule", "show"]),
-        ("ip", &["-6", "rule", "show"]),
-        ("ip", &["route", "show", "table", "all"]),
-        ("ip", &["-6", "route", "show", "table", "all"]),
-    ];
-    for (program, words) in asked {
-        let said = inside.run(program, words)?;
-        ensure!(!said.contains("sortie") && !said.contains("proto 155"), "{program} {words:?} on n{node}: {said}");
-    }
-    let tables = inside.run("nft", &["list", "tables"])?;
-    ensure!(!tables.contains("sortie"), "tables on n{node}: {tables}");
-    let devices = inside.run("ip", &["-o", "link"])?;
-    ensure!(!devices.contains("sor0"), "devices on n{node}: {devices}");
-    Ok(())
 }

@@ -55,7 +55,9 @@ fn a_service_names_its_owner_and_follows_it_to_another_node() -> Result<()> {
             .map_err(|error| error.context(helper.log()))?;
         let since = condition(&first["status"], READY)["lastTransitionTime"].clone();
         scene.admin.apply(&pool("two"))?;
-        let second = await_service(&scene, |s| owner(s) == Some(OTHER) && is_ready(s, "True", "Programmed"))
+        // The annotation is written first.
+        let says = |s: &Value| condition(&s["status"], READY)["message"].as_str().is_some_and(|m| m.contains(OTHER));
+        let second = await_service(&scene, |s| owner(s) == Some(OTHER) && is_ready(s, "True", "Programmed") && says(s))
             .map_err(|error| error.context(other.log()))?;
         ensure!(second["status"]["loadBalancer"]["ingress"].is_array(), "the addresses went: {second}");
         ensure!(condition(&second["status"], READY)["lastTransitionTime"] == since, "no transition: {second}");

@@ -5,11 +5,17 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sortie_testkit::lab::{GATEWAY4, GATEWAY6};
+use sortie_testkit::programs;
 
+#[path = "cluster/archive.rs"]
+mod archive;
+#[path = "cluster/objects.rs"]
+#[allow(dead_code, reason = "written for the tests of the product")]
+mod objects;
 #[path = "cluster/product.rs"]
-#[allow(dead_code, reason = "written for the test of the installation")]
+#[allow(dead_code, reason = "written for the tests of the product")]
 mod product;
 
 use product::Product;
@@ -20,7 +26,7 @@ const NODES: [usize; 3] = [1, 2, 3];
 const SILENT: Duration = Duration::from_secs(6);
 const READY: &str = "sortie.dev/EgressReady";
 
-fn objects() -> String {
+fn subjects() -> String {
     let hops = format!("{{gateway: {}, device: eth1}}, {{gateway: \"{}\", device: eth1}}", GATEWAY4[1], GATEWAY6[1]);
     format!(
         "apiVersion: sortie.dev/v1alpha1\nkind: ServiceOutboundRoute\nmetadata: {{name: b}}\n\
@@ -77,17 +83,17 @@ fn got(product: &Product, node: usize, path: &str) -> Result<(String, String)> {
 
 #[test]
 fn a_cluster_says_who_owns_how_many_pods_there_are_and_what_happens() -> Result<()> {
-    let product = Product::new()?;
-    product.install()?;
-    product.kubectl.apply(&objects())?;
+    let mut product = Product::new()?;
+    product.load()?;
+    product.install(&programs::workspace().join("install"))?;
+    product.kubectl.apply(&subjects())?;
     policies_count_the_pods_of_all_nodes(&product)?;
     metrics_of_all_nodes_agree(&product)?;
-    the_service_follows_its_owner_when_the_helper_is_killed(&product)?;
-    product.uninstall()
+    the_service_follows_its_owner_when_the_helper_is_killed(&product)
 }
 
 fn policies_count_the_pods_of_all_nodes(product: &Product) -> Result<()> {
-    product.deploy(("policed", 6), "")?;
+    product.deploy(("policed", 6), json!({}))?;
     let nodes: std::collections::BTreeSet<usize> = product.pods("policed")?.iter().map(|pod| pod.node).collect();
     ensure!(nodes.len() == NODES.len(), "not on all nodes: {nodes:?}");
     let row = || product.kubectl.run(&["get", "egp", "policed", "--no-headers"]).unwrap_or_default();

@@ -1,6 +1,6 @@
 //! What this node's part of the metrics is.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use sortie_core::desired::{Exit, HopState};
 use sortie_core::model::ObjectName;
@@ -8,7 +8,6 @@ use sortie_kernel::Platform;
 
 use super::Node;
 use crate::metrics::Figures;
-use crate::replication::Replication;
 
 impl<P: Platform> Node<P> {
     /// Everything this node knows by itself.
@@ -32,13 +31,8 @@ impl<P: Platform> Node<P> {
     }
 
     /// Services whose addresses this node owns.
-    pub(crate) fn owned(&self) -> &BTreeSet<ObjectName> {
+    pub(crate) fn owned(&self) -> &std::collections::BTreeSet<ObjectName> {
         &self.owned
-    }
-
-    /// Who replicates connections, if anybody does.
-    pub(crate) fn replication(&self) -> Option<&Replication> {
-        self.replication.as_ref()
     }
 
     fn holders(&self) -> BTreeMap<&'static str, usize> {

@@ -99,6 +99,10 @@ impl<P: Platform> Node<P> {
         self.replication = Some(replication);
     }
 
+    pub(crate) fn replication(&self) -> Option<&Replication> {
+        self.replication.as_ref()
+    }
+
     /// What connections are told of and kept for.
     pub(super) fn part(&self) -> Part {
         let claims = self.claims();

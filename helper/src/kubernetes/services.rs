@@ -29,6 +29,8 @@ pub(super) use ledger::{Known, Ledger, Said};
 const MANAGER: &str = "sortie-owner";
 /// The annotation and the condition.
 const OWNER: &str = "sortie.dev/owner-node";
+/// kube-vip's name for the same, for those who look for it there.
+const VIP_HOST: &str = "kube-vip.io/vipHost";
 const READY: &str = "sortie.dev/EgressReady";
 /// Least time between two writes of one Service.
 const PACE: Duration = Duration::from_secs(1);
@@ -130,10 +132,10 @@ impl Scribe {
         let owner = standing.and_then(|standing| standing.owner.as_ref());
         log::info!("writing owner service={name} owner={owner:?} ready={:?}", standing.map(|s| s.ready.holds));
         let mut metadata = json!({"name": name.name, "uid": said.uid, "resourceVersion": said.version});
-        if owner != said.owner.as_ref() {
-            let annotations = owner.map_or_else(|| json!({}), |owner| json!({OWNER: owner}));
+        if owner != said.owner.as_ref() || !said.agrees {
+            let named = |owner| said.names.iter().map(|name| ((*name).to_owned(), owner)).collect::<BTreeMap<_, _>>();
             let mut patch = metadata.clone();
-            patch["annotations"] = annotations;
+            patch["annotations"] = json!(owner.map(named).unwrap_or_default());
             let patch = json!({"apiVersion": "v1", "kind": "Service", "metadata": patch});
             match current(answered(api.patch(&name.name, &params, &Patch::Apply(patch))).await)? {
                 Some(object) => metadata["resourceVersion"] = object.metadata.resource_version.into(),
@@ -167,8 +169,8 @@ fn wanted(said: &Said, standing: &Standing) -> Value {
 
 fn says(said: &Said, standing: Option<&Standing>) -> bool {
     match standing {
-        Some(standing) => said.owner == standing.owner && said.ready == wanted(said, standing),
-        None => said.owner.is_none() && said.ready.is_null(),
+        Some(standing) => said.owner == standing.owner && said.agrees && said.ready == wanted(said, standing),
+        None => said.owner.is_none() && said.agrees && said.ready.is_null(),
     }
 }
 

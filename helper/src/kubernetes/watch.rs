@@ -74,7 +74,7 @@ async fn watch(
     Told { due, teller, happenings }: Told,
 ) -> anyhow::Result<()> {
     let client = connect::client(config)?;
-    let (ledger, said) = Ledger::new();
+    let (ledger, said) = Ledger::new(options.annotations);
     let mut ledger = Some(ledger);
     for mut watched in kinds::ALL {
         watched.annotations = options.annotations;

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use sortie_testkit::helper::NODE;
 use sortie_testkit::kube::Kubectl;
-use sortie_testkit::{manifest, poll};
+use sortie_testkit::{manifest, poll, until};
 use sortie_tests::api::SYSTEM;
 use sortie_tests::scene::SOON;
 
@@ -65,7 +65,9 @@ fn an_address_that_kube_vips_annotation_asks_for_is_given_where_they_count() -> 
         drop(helper);
         let mut helper = scene.launch_with(&["--kube-vip-annotations"])?;
         helper.await_ready()?;
-        await_ingress(&scene.admin, SOON, |given| given.len() == 1 && given[0]["ip"] == "203.0.113.78").map(drop)
+        await_ingress(&scene.admin, SOON, |given| given.len() == 1 && given[0]["ip"] == "203.0.113.78")?;
+        let host = |service: Value| service["metadata"]["annotations"]["kube-vip.io/vipHost"] == NODE;
+        until(SOON, "the owner under kube-vip's name", || scene.admin.get(&["service", "web"]).is_ok_and(host))
     })
 }
 

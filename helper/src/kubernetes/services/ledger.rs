@@ -11,7 +11,8 @@ use serde_json::Value;
 use sortie_core::model::{ObjectName, Service};
 use tokio::sync::watch::{Receiver, Sender, channel};
 
-use super::{OWNER, READY};
+use super::{OWNER, READY, VIP_HOST};
+use crate::kubernetes::kinds::Annotations;
 use crate::kubernetes::statuses::name;
 
 /// By name.
@@ -24,31 +25,36 @@ pub(in crate::kubernetes) struct Said {
     /// `metadata.resourceVersion`.
     pub(super) version: String,
     pub(super) owner: Option<String>,
+    /// Annotations under which the owner is to stand.
+    pub(super) names: &'static [&'static str],
+    /// Whether the same owner stands under all of them.
+    pub(super) agrees: bool,
     /// The condition; null without one.
     pub(super) ready: Value,
 }
 
 /// Keeps the book.
 pub(in crate::kubernetes) struct Ledger {
+    annotations: Annotations,
     draft: Known,
     book: Sender<Known>,
 }
 
 impl Ledger {
     /// An empty one, and who reads it.
-    pub(in crate::kubernetes) fn new() -> (Self, Receiver<Known>) {
+    pub(in crate::kubernetes) fn new(annotations: Annotations) -> (Self, Receiver<Known>) {
         let (book, reader) = channel(Known::new());
-        (Self { draft: Known::new(), book }, reader)
+        (Self { annotations, draft: Known::new(), book }, reader)
     }
 
-    /// Takes what the watch tells, and our annotation out of it.
+    /// Takes what the watch tells, and what we annotate out of it.
     pub(in crate::kubernetes) fn take(&mut self, event: &mut Event<DynamicObject>) {
         match event {
             Event::Init => self.draft.clear(),
-            Event::InitApply(object) => self.draft.extend(said(object)),
+            Event::InitApply(object) => self.draft.extend(said(object, self.annotations)),
             Event::InitDone => drop(self.book.send_replace(std::mem::take(&mut self.draft))),
             Event::Apply(object) => {
-                let (name, entry) = (name(object), said(object));
+                let (name, entry) = (name(object), said(object, self.annotations));
                 self.book.send_if_modified(|book| match entry {
                     Some((name, said)) => book.insert(name, said.clone()) != Some(said),
                     None => book.remove(&name).is_some(),
@@ -59,8 +65,16 @@ impl Ledger {
     }
 }
 
-fn said(object: &mut DynamicObject) -> Option<(ObjectName, Said)> {
-    let owner = object.metadata.annotations.as_mut().and_then(|annotations| annotations.remove(OWNER));
+/// kube-vip's name for the owner is kept where kube-vip's annotations count and the Service has some.
+fn said(object: &mut DynamicObject, annotations: Annotations) -> Option<(ObjectName, Said)> {
+    let mut take = |name| object.metadata.annotations.as_mut().and_then(|annotations| annotations.remove(name));
+    let owner = take(OWNER);
+    let host = if annotations == Annotations::KubeVipToo { take(VIP_HOST) } else { None };
+    let has_theirs = object.metadata.annotations.iter().flatten().any(|(key, _)| key.starts_with("kube-vip.io/"));
+    let (names, agrees) = match annotations {
+        Annotations::KubeVipToo if has_theirs || host.is_some() => (&[OWNER, VIP_HOST][..], host == owner),
+        _ => (&[OWNER][..], true),
+    };
     let conditions = object.data["status"]["conditions"].as_array();
     let ready = conditions.and_then(|all| all.iter().find(|condition| condition["type"] == READY)).cloned();
     let annotations = object.metadata.annotations.iter().flat_map(BTreeMap::keys);
@@ -71,5 +85,5 @@ fn said(object: &mut DynamicObject) -> Option<(ObjectName, Said)> {
     }
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let (uid, version) = (text(&object.metadata.uid), text(&object.metadata.resource_version));
-    Some((name(object), Said { uid, version, owner, ready: ready.unwrap_or(Value::Null) }))
+    Some((name(object), Said { uid, version, owner, names, agrees, ready: ready.unwrap_or(Value::Null) }))
 }

@@ -3,6 +3,7 @@ use sortie_core::model::Reason;
 
 use super::*;
 use crate::due::Verdict;
+use crate::kubernetes::kinds::Annotations;
 
 fn service(version: &str, owner: Option<&str>) -> DynamicObject {
     let mut json = json!({
@@ -27,7 +28,7 @@ fn standing(reason: Reason) -> Standing {
 
 #[test]
 fn what_is_known_follows_the_watch_and_the_annotation_goes_no_further() {
-    let (mut ledger, reader) = Ledger::new();
+    let (mut ledger, reader) = Ledger::new(Annotations::Ours);
     let mut apply = Event::Apply(service("7", Some("n2")));
     ledger.take(&mut apply);
     let Event::Apply(object) = apply else { panic!() };
@@ -43,7 +44,7 @@ fn what_is_known_follows_the_watch_and_the_annotation_goes_no_further() {
 
 #[test]
 fn a_service_without_our_words_is_not_kept() {
-    let (mut ledger, reader) = Ledger::new();
+    let (mut ledger, reader) = Ledger::new(Annotations::Ours);
     let mut other = service("1", None);
     other.data["spec"] = json!({});
     ledger.take(&mut Event::Apply(other));
@@ -52,7 +53,14 @@ fn a_service_without_our_words_is_not_kept() {
 
 #[test]
 fn what_is_said_already_is_not_said_again_and_a_new_owner_is_an_event() {
-    let said = Said { uid: "u".into(), version: "1".into(), owner: Some("n2".into()), ready: Value::Null };
+    let said = Said {
+        uid: "u".into(),
+        version: "1".into(),
+        owner: Some("n2".into()),
+        names: &[OWNER],
+        agrees: true,
+        ready: Value::Null,
+    };
     assert!(!says(&said, Some(&standing(Reason::Programmed))));
     let reasons = |standing: &Standing, said: &Said| -> Vec<String> {
         happened(&web(), standing, said).into_iter().map(|happening| happening.reason).collect()
@@ -63,4 +71,24 @@ fn what_is_said_already_is_not_said_again_and_a_new_owner_is_an_event() {
     assert_eq!(reasons(&standing(Reason::NextHopUnreachable), &now), ["NextHopUnreachable"]);
     let lost = Said { ready: wanted(&now, &standing(Reason::NextHopUnreachable)), ..now };
     assert_eq!(reasons(&standing(Reason::Programmed), &lost), ["EgressReady"]);
+}
+
+#[test]
+fn the_owner_stands_under_kube_vips_name_too_where_its_annotations_count() {
+    for (annotations, theirs, host, expected) in [
+        (Annotations::Ours, true, None, (1, true)),
+        (Annotations::KubeVipToo, false, None, (1, true)),
+        (Annotations::KubeVipToo, true, None, (2, false)),
+        (Annotations::KubeVipToo, true, Some("n1"), (2, false)),
+        (Annotations::KubeVipToo, true, Some("n2"), (2, true)),
+    ] {
+        let mut object = service("1", Some("n2"));
+        let held = object.metadata.annotations.get_or_insert_default();
+        held.extend(theirs.then(|| ("kube-vip.io/egress".to_owned(), "true".to_owned())));
+        held.extend(host.map(|host| (VIP_HOST.to_owned(), host.to_owned())));
+        let (mut ledger, reader) = Ledger::new(annotations);
+        ledger.take(&mut Event::Apply(object));
+        let said = reader.borrow()[&web()].clone();
+        assert_eq!((said.names.len(), said.agrees), expected, "{annotations:?} {theirs} {host:?}");
+    }
 }

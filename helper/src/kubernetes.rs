@@ -14,6 +14,7 @@ mod numbers;
 mod services;
 mod statuses;
 mod taint;
+mod trouble;
 mod types;
 mod watch;
 mod write;

@@ -6,8 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kube::api::{DynamicObject, Patch, PatchParams};
-use kube::{Api, Client};
+use kube::Client;
 use serde_json::{Value, json};
 use sortie_core::model::{Kind, ObjectName, Reason};
 use tokio::sync::watch::Receiver;
@@ -15,7 +14,8 @@ use tokio::time::sleep;
 
 use super::kinds::{self, Watched};
 use super::statuses::{list, name};
-use super::write::answered;
+use super::trouble::Trouble;
+use super::write::apply_status;
 use crate::due::{Due, Entries, Entry};
 
 /// Kinds with entries of nodes.
@@ -30,18 +30,14 @@ const MESSAGE_MAX: usize = 1000;
 /// Keeps the entries of this node to what is due.
 pub(super) async fn tell(client: Client, node: String, mut due: Receiver<Due>) {
     let mut clerk = Clerk { client, node, told: None };
-    let mut trouble = String::new();
+    let mut trouble = Trouble::default();
     loop {
         let wanted = due.borrow_and_update().entries.clone();
-        let mut now = String::new();
-        if let Some(wanted) = wanted.filter(|wanted| clerk.told.as_ref() != Some(wanted)) {
-            now = clerk.bring(wanted).await.err().unwrap_or_default();
-        }
-        if !now.is_empty() && now != trouble {
-            log::warn!("what this node says of routes and policies cannot be written error=\"{now}\"");
-        }
-        let has_failed = !now.is_empty();
-        trouble = now;
+        let outcome = match wanted.filter(|wanted| clerk.told.as_ref() != Some(wanted)) {
+            Some(wanted) => clerk.bring(wanted).await,
+            None => Ok(()),
+        };
+        let has_failed = trouble.has_failed("what this node says of routes and policies cannot be written", outcome);
         sleep(if has_failed { AGAIN } else { PACE }).await;
         if !has_failed && due.changed().await.is_err() || due.has_changed().is_err() {
             return;
@@ -98,23 +94,12 @@ impl Clerk {
     }
 
     async fn write(&self, watched: &Watched, object: (&ObjectName, &str), entry: Option<Value>) -> Result<(), String> {
-        let ((name, uid), resource) = (object, watched.resource());
-        let api: Api<DynamicObject> = match name.namespace.as_str() {
-            "" => Api::all_with(self.client.clone(), &resource),
-            namespace => Api::namespaced_with(self.client.clone(), namespace, &resource),
-        };
+        let (name, uid) = object;
         let status = entry.map_or_else(|| json!({}), |entry| json!({"nodes": [entry]}));
         log::info!("writing what this node says object=\"{:?} {name}\" status={status}", watched.kind);
-        let metadata = json!({"name": name.name, "uid": uid});
-        let patch = json!({
-            "apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata, "status": status,
-        });
-        let params = PatchParams::apply(&format!("sortie-helper-{}", self.node)).force();
-        match answered(api.patch_status(&name.name, &params, &Patch::Apply(patch))).await {
-            // It went in the meantime, and perhaps another one of its name came.
-            Err(error) if error.contains("NotFound") || error.contains("Conflict") => Ok(()),
-            outcome => outcome.map(drop),
-        }
+        let (api, metadata) = (watched.api(&self.client, &name.namespace), json!({"name": name.name, "uid": uid}));
+        let manager = format!("sortie-helper-{}", self.node);
+        apply_status(&api, (watched, &manager), metadata, status).await.map(drop)
     }
 }
 

@@ -17,6 +17,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::Instant;
 
 use super::kinds;
+use super::trouble::Trouble;
 use super::write::answered;
 use sortie_core::model::ObjectKey;
 
@@ -72,7 +73,7 @@ impl Teller {
 
 /// Writes what happens.
 pub(super) async fn write(client: Client, node: String, mut happenings: Receiver<Happening>) {
-    let (mut limit, mut trouble) = (Limit::new(Instant::now()), String::new());
+    let (mut limit, mut trouble) = (Limit::new(Instant::now()), Trouble::default());
     while let Some(happening) = happenings.recv().await {
         if !limit.admits(&happening, Instant::now()) {
             continue;
@@ -80,11 +81,8 @@ pub(super) async fn write(client: Client, node: String, mut happenings: Receiver
         let namespace = namespace(&happening).to_owned();
         let events: Api<Event> = Api::namespaced(client.clone(), &namespace);
         let event = event(happening, &node);
-        let now = answered(events.create(&PostParams::default(), &event)).await.err().unwrap_or_default();
-        if !now.is_empty() && now != trouble {
-            log::warn!("events cannot be written error=\"{now}\"");
-        }
-        trouble = now;
+        let outcome = answered(events.create(&PostParams::default(), &event)).await;
+        trouble.has_failed("events cannot be written", outcome.map(drop));
     }
 }
 
@@ -96,8 +94,7 @@ fn namespace(happening: &Happening) -> &str {
 fn event(happening: Happening, node: &str) -> Event {
     let (now, namespace) = (Timestamp::now(), namespace(&happening).to_owned());
     let Happening { object, uid, weight, reason, note } = happening;
-    let watched = kinds::ALL.iter().find(|watched| watched.kind == object.kind);
-    let resource = watched.map(kinds::Watched::resource);
+    let resource = kinds::of(object.kind).map(kinds::Watched::resource);
     let short: String = object.name.name.chars().take(NAME_MAX).collect();
     let name = format!("{}.{:x}", short.trim_end_matches(['.', '-']), now.as_nanosecond());
     let regarding = ObjectReference {

@@ -1,6 +1,7 @@
 //! The kinds that are watched.
 
 use kube::api::{ApiResource, DynamicObject};
+use kube::{Api, Client};
 use serde_json::{Value, json};
 use sortie_core::annotation::kube_vip;
 use sortie_core::manifest::{self, Document};
@@ -58,6 +59,11 @@ pub(super) const ALL: [Watched; 8] = [
     ours(Kind::AddressPool, "AddressPool", "addresspools"),
 ];
 
+/// How a kind is watched.
+pub(super) fn of(kind: Kind) -> Option<&'static Watched> {
+    ALL.iter().find(|watched| watched.kind == kind)
+}
+
 /// Whether it is a kind of ours, which have a status.
 pub(super) fn has_status(kind: Kind) -> bool {
     matches!(kind, Kind::ServiceOutboundRoute | Kind::EgressPolicy | Kind::AddressPool)
@@ -88,6 +94,14 @@ impl Watched {
             api_version: self.api_version(),
             kind: self.name.to_owned(),
             plural: self.plural.to_owned(),
+        }
+    }
+
+    /// Where an object is asked for and written; kinds without namespaces have an empty one.
+    pub(super) fn api(&self, client: &Client, namespace: &str) -> Api<DynamicObject> {
+        match namespace {
+            "" => Api::all_with(client.clone(), &self.resource()),
+            namespace => Api::namespaced_with(client.clone(), namespace, &self.resource()),
         }
     }
 

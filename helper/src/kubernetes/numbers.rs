@@ -18,6 +18,7 @@ use sortie_core::model::Kind;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::timeout;
 
+use super::trouble::Trouble;
 use super::{News, Notice};
 
 const PREFIX: &str = "sortie-node-";
@@ -35,9 +36,9 @@ pub(super) async fn number(client: Client, node: String, notices: UnboundedSende
     let leases: Api<Lease> = Api::default_namespaced(client.clone());
     let config = watcher::Config::default().labels(&format!("{}={}", LABEL.0, LABEL.1));
     let mut events = pin!(watcher(leases.clone(), config));
-    let (mut list, mut known, mut trouble) = (Holders::new(), None, String::new());
+    let (mut list, mut known, mut trouble) = (Holders::new(), None, Trouble::default());
     while !notices.is_closed() {
-        let mut now = String::new();
+        let mut outcome = Ok(());
         match timeout(AGAIN, events.next()).await {
             Ok(Some(Ok(event))) => {
                 if take(event, &mut list, &mut known)
@@ -48,20 +49,16 @@ pub(super) async fn number(client: Client, node: String, notices: UnboundedSende
                     let _ = notices.send(Notice { kind: Kind::Node, news: News::Numbers(numbers) });
                 }
             }
-            Ok(Some(Err(error))) => now = crate::node::chain(&error),
+            Ok(Some(Err(error))) => outcome = Err(crate::node::chain(&error)),
             Ok(None) | Err(_) => {}
         }
         if let Some(holders) = known.as_ref().filter(|holders| !holders.values().any(|holder| *holder == node))
             && let Err(error) = claim(&client, &node, free(holders)).await
         {
-            now = crate::node::chain(&error);
+            outcome = Err(crate::node::chain(&error));
         }
-        if !now.is_empty() {
-            if now != trouble {
-                log::warn!("this node has no number yet or does not hear of others' error=\"{now}\"");
-            }
+        if trouble.has_failed("this node has no number yet or does not hear of others'", outcome) {
             tokio::time::sleep(AGAIN).await;
-            trouble = now;
         }
     }
 }

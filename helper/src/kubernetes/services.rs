@@ -11,8 +11,8 @@ mod ledger;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kube::api::{DynamicObject, Patch, PatchParams};
-use kube::{Api, Client};
+use kube::Client;
+use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 use sortie_core::model::{Kind, ObjectKey, ObjectName};
 use tokio::sync::watch::Receiver;
@@ -21,7 +21,8 @@ use tokio::time::{Instant, sleep, timeout};
 use super::events::{Happening, Teller, Weight};
 use super::kinds;
 use super::statuses::told::condition;
-use super::write::answered;
+use super::trouble::Trouble;
+use super::write::{answered, apply_status, current};
 use crate::due::{Due, Standing};
 pub(super) use ledger::{Known, Ledger, Said};
 
@@ -46,19 +47,14 @@ type Wanted = BTreeMap<ObjectName, Option<Standing>>;
 
 /// Keeps the Services that this node owns to what is due.
 pub(super) async fn tell(mut scribe: Scribe, mut due: Receiver<Due>) {
-    let mut trouble = String::new();
+    let mut trouble = Trouble::default();
     loop {
         let wanted = due.borrow_and_update().standings.clone().unwrap_or_default();
         let owned = wanted.here.into_iter().filter(|(_, standing)| standing.owner.is_some());
         let owned = owned.map(|(name, standing)| (name, Some(standing))).collect();
-        let now = scribe.bring(&owned).await.err().unwrap_or_default();
-        if !now.is_empty() {
-            if now != trouble {
-                log::warn!("owners of Services cannot be written error=\"{now}\"");
-            }
+        if trouble.has_failed("owners of Services cannot be written", scribe.bring(&owned).await) {
             sleep(AGAIN).await;
         }
-        trouble = now;
         let pause = scribe.pause();
         tokio::select! {
             changed = due.changed() => if changed.is_err() { return },
@@ -126,8 +122,8 @@ impl Scribe {
 
     /// First the annotation, then the condition; what changed meanwhile is judged anew when the watch tells of it.
     async fn write(&self, name: &ObjectName, standing: Option<&Standing>, said: &Said) -> Result<(), String> {
-        let Some(services) = kinds::ALL.iter().find(|watched| watched.kind == Kind::Service) else { return Ok(()) };
-        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &name.namespace, &services.resource());
+        let Some(services) = kinds::of(Kind::Service) else { return Ok(()) };
+        let api = services.api(&self.client, &name.namespace);
         let params = PatchParams::apply(MANAGER).force();
         let owner = standing.and_then(|standing| standing.owner.as_ref());
         log::info!("writing owner service={name} owner={owner:?} ready={:?}", standing.map(|s| s.ready.holds));
@@ -143,22 +139,12 @@ impl Scribe {
             }
         }
         let conditions: Vec<Value> = standing.map(|standing| wanted(said, standing)).into_iter().collect();
-        let patch = json!({
-            "apiVersion": "v1", "kind": "Service", "metadata": metadata, "status": {"conditions": conditions},
-        });
-        if current(answered(api.patch_status(&name.name, &params, &Patch::Apply(patch))).await)?.is_some() {
+        let status = json!({"conditions": conditions});
+        if apply_status(&api, (services, MANAGER), metadata, status).await?.is_some() {
             let happened = standing.map(|standing| happened(name, standing, said)).unwrap_or_default();
             happened.into_iter().for_each(|happening| self.events.tell(happening));
         }
         Ok(())
-    }
-}
-
-/// Nothing when the Service went or changed in the meantime.
-fn current(answer: Result<DynamicObject, String>) -> Result<Option<DynamicObject>, String> {
-    match answer {
-        Err(error) if error.contains("NotFound") || error.contains("Conflict") => Ok(None),
-        outcome => outcome.map(Some),
     }
 }
 

@@ -8,8 +8,8 @@ pub(super) mod told;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
-use kube::{Api, Client};
+use kube::Client;
+use kube::api::{DynamicObject, ListParams};
 use serde_json::{Value, json};
 use sortie_core::allocation::cluster_tables;
 use sortie_core::model::{Kind, ObjectKey, ObjectName};
@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::events::{Happening, Teller, Weight};
 use super::kinds::{self, Watched};
-use super::write::{MANAGER, answered};
+use super::write::{MANAGER, answered, apply_status};
 use crate::due::{Due, Judged, Tables, Verdict};
 
 /// Kinds with a status of ours.
@@ -89,7 +89,7 @@ impl Statuses {
     }
 
     async fn bring_kind(&self, kind: Kind, part: &Part, until: Instant) -> Result<Progress, String> {
-        let Some(watched) = kinds::ALL.iter().find(|watched| watched.kind == kind) else { return Ok(Progress::All) };
+        let Some(watched) = kinds::of(kind) else { return Ok(Progress::All) };
         let objects = list(&self.client, watched).await?;
         let tables = tables(watched, &objects, part);
         for object in &objects {
@@ -121,28 +121,15 @@ impl Statuses {
     }
 
     async fn write(&self, watched: &Watched, name: &ObjectName, status: &Value) -> Result<(), String> {
-        let (client, resource) = (self.client.clone(), watched.resource());
-        let api: Api<DynamicObject> = match name.namespace.as_str() {
-            "" => Api::all_with(client, &resource),
-            namespace => Api::namespaced_with(client, namespace, &resource),
-        };
-        let metadata = json!({"name": name.name});
-        let patch = json!({
-            "apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata, "status": status,
-        });
         log::info!("writing status object=\"{:?} {name}\"", watched.kind);
-        let params = PatchParams::apply(MANAGER).force();
-        match answered(api.patch_status(&name.name, &params, &Patch::Apply(patch))).await {
-            // It went in the meantime.
-            Err(error) if error.contains("NotFound") => Ok(()),
-            outcome => outcome.map(drop),
-        }
+        let (api, metadata) = (watched.api(&self.client, &name.namespace), json!({"name": name.name}));
+        apply_status(&api, (watched, MANAGER), metadata, status.clone()).await.map(drop)
     }
 }
 
 /// All objects of a kind.
 pub(super) async fn list(client: &Client, watched: &Watched) -> Result<Vec<DynamicObject>, String> {
-    let api: Api<DynamicObject> = Api::all_with(client.clone(), &watched.resource());
+    let api = watched.api(client, "");
     let (mut found, mut page) = (Vec::new(), ListParams::default().limit(PAGE));
     loop {
         let list = answered(api.list(&page)).await?;
@@ -191,9 +178,8 @@ fn tables(
     let (given, refused) = cluster_tables(&world, tables.range, &taken);
     let mut found: BTreeMap<_, _> = given.iter().map(|(name, id)| (name.clone(), Ok(*id))).collect();
     for (key, rejection) in refused {
-        let message = format!("{}: {}; {}", rejection.field, rejection.message, rejection.remedy);
-        let verdict = Verdict { holds: false, reason: rejection.reason, message };
-        found.insert(key.name.name.clone(), Err((given.get(&key.name.name).copied(), verdict)));
+        let had = given.get(&key.name.name).copied();
+        found.insert(key.name.name, Err((had, Verdict::from(&rejection))));
     }
     found
 }

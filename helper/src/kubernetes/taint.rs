@@ -15,6 +15,8 @@ use kube::{Api, Client};
 use serde_json::json;
 use tokio::time::{sleep, timeout};
 
+use super::trouble::Trouble;
+
 /// By which our pods are found, in the helper's own namespace.
 const OURS: &str = "app.kubernetes.io/name=sortie";
 /// Time between two looks while the node is tainted.
@@ -30,28 +32,24 @@ pub(super) async fn lift(client: Client, node: String, key: String) {
     let nodes: Api<Node> = Api::all(client.clone());
     let config = watcher::Config::default().fields(&format!("metadata.name={node}"));
     let mut events = pin!(watcher(nodes.clone(), config));
-    let (mut tainted, mut trouble) = (None, String::new());
+    let (mut tainted, mut trouble) = (None, Trouble::default());
     loop {
-        let mut now = String::new();
+        let mut outcome = Ok(());
         match timeout(if tainted.is_some() { AGAIN } else { QUIET }, events.next()).await {
             Ok(Some(Ok(event))) => tainted = take(event, &key, tainted),
-            Ok(Some(Err(error))) => now = crate::node::chain(&error),
+            Ok(Some(Err(error))) => outcome = Err(crate::node::chain(&error)),
             Ok(None) | Err(_) => {}
         }
         if let Some(held) = &tainted {
             match remove(&client, (&node, &key), held).await {
                 Ok(true) => tainted = None,
                 Ok(false) => {}
-                Err(error) => now = crate::node::chain(&error),
+                Err(error) => outcome = Err(crate::node::chain(&error)),
             }
         }
-        if !now.is_empty() {
-            if now != trouble {
-                log::warn!("the startup taint cannot be removed taint={key} error=\"{now}\"");
-            }
+        if trouble.has_failed(format_args!("the startup taint cannot be removed taint={key}"), outcome) {
             sleep(AGAIN).await;
         }
-        trouble = now;
     }
 }
 

@@ -99,8 +99,8 @@ async fn watch(
 }
 
 async fn answer(client: Client, Question { pod, answer }: Question) {
-    let Some(pods) = kinds::ALL.iter().find(|watched| watched.kind == Kind::Pod) else { return };
-    let api: Api<DynamicObject> = Api::namespaced_with(client, &pod.namespace, &pods.resource());
+    let Some(pods) = kinds::of(Kind::Pod) else { return };
+    let api = pods.api(&client, &pod.namespace);
     let found = match timeout(ANSWER, api.get_opt(&pod.name)).await {
         Ok(Ok(found)) => Ok(found.and_then(|object| pods.read(object))),
         Ok(Err(error)) => Err(error.to_string()),
@@ -133,7 +133,7 @@ struct Follower {
 
 impl Follower {
     fn new(client: &Client, watched: Watched, node: &str, notices: UnboundedSender<Notice>) -> Self {
-        let api = Api::all_with(client.clone(), &watched.resource());
+        let api = watched.api(client, "");
         let fields = (watched.kind == Kind::Pod).then(|| format!("spec.nodeName={node}"));
         Self { watched, api, fields, notices, ledger: None, list: Vec::new(), pause: PAUSES.0 }
     }

@@ -13,10 +13,11 @@ use tokio::sync::watch::Receiver;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::events::Teller;
-use super::kinds;
+use super::kinds::{self, Watched};
 use super::leader::{Election, RENEW};
 use super::services::Scribe;
 use super::statuses::Statuses;
+use super::trouble::Trouble;
 use crate::due::Due;
 
 /// Longest wait for an answer.
@@ -28,16 +29,11 @@ pub(super) const MANAGER: &str = "sortie-leader";
 pub(super) async fn lead((client, node): (Client, String), mut due: Receiver<Due>, scribe: Scribe, events: Teller) {
     let (election, statuses) = (Election::new(client.clone(), node), Statuses::new(client.clone(), events));
     let mut desk = Desk { election, statuses, scribe, client };
-    let mut trouble = String::new();
+    let mut trouble = Trouble::default();
     while due.has_changed().is_ok() {
-        let now = desk.round(&mut due).await.err().unwrap_or_default();
-        if !now.is_empty() {
-            if now != trouble {
-                log::warn!("nothing can be written for the cluster error=\"{now}\"");
-            }
+        if trouble.has_failed("nothing can be written for the cluster", desk.round(&mut due).await) {
             sleep(RENEW).await;
         }
-        trouble = now;
     }
 }
 
@@ -86,9 +82,33 @@ pub(super) async fn answered<T>(request: impl Future<Output = Result<T, kube::Er
     }
 }
 
+/// Applies a status; nothing when the object went, or is not any more the one that `metadata` says.
+pub(super) async fn apply_status(
+    api: &Api<DynamicObject>,
+    (watched, manager): (&Watched, &str),
+    metadata: Value,
+    status: Value,
+) -> Result<Option<DynamicObject>, String> {
+    let name = metadata["name"].as_str().unwrap_or_default().to_owned();
+    let resource = watched.resource();
+    let patch = json!({
+        "apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata, "status": status,
+    });
+    let params = PatchParams::apply(manager).force();
+    current(answered(api.patch_status(&name, &params, &Patch::Apply(patch))).await)
+}
+
+/// Nothing when the object went or changed in the meantime.
+pub(super) fn current(answer: Result<DynamicObject, String>) -> Result<Option<DynamicObject>, String> {
+    match answer {
+        Err(error) if error.contains("NotFound") || error.contains("Conflict") => Ok(None),
+        outcome => outcome.map(Some),
+    }
+}
+
 async fn write(client: &Client, service: &ObjectName, addresses: &[IpAddr]) -> Result<(), kube::Error> {
-    let Some(services) = kinds::ALL.iter().find(|watched| watched.kind == Kind::Service) else { return Ok(()) };
-    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &service.namespace, &services.resource());
+    let Some(services) = kinds::of(Kind::Service) else { return Ok(()) };
+    let api = services.api(client, &service.namespace);
     let ingress: Vec<Value> = addresses.iter().map(|ip| json!({"ip": ip.to_string(), "ipMode": "VIP"})).collect();
     let balancer = if ingress.is_empty() { json!({}) } else { json!({ "ingress": ingress }) };
     let patch = json!({

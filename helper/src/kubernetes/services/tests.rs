@@ -1,3 +1,4 @@
+use kube::api::DynamicObject;
 use kube::runtime::watcher::Event;
 use sortie_core::model::Reason;
 

@@ -14,6 +14,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+use sortie_core::cni::code;
 use sortie_core::model::ObjectName;
 
 use crate::node::NodeError;
@@ -122,7 +123,7 @@ impl Tally {
     pub(crate) fn added(&self, time: Duration, code: Option<u32>) {
         let outcome = match code {
             None => "added",
-            Some(crate::node::CODE_AGAIN) => "later",
+            Some(code::TRY_AGAIN) => "later",
             Some(_) => "refused",
         };
         self.adds.get_or_create(&label("outcome", outcome)).observe(time.as_secs_f64());

@@ -19,7 +19,6 @@ mod standing;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub(crate) use attach::CODE_AGAIN;
 pub(crate) use reconcile::brief;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
+use sortie_core::cni::code;
 use sortie_ipc::{Call, Failure, FrameError, LINE_MAX, Reply, Request, VERSION, decode, encode};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
@@ -21,10 +22,6 @@ use tokio::time::{sleep, timeout};
 const DEADLINE: Duration = Duration::from_secs(10);
 /// Pause after a failed accept (no free descriptor).
 const PAUSE: Duration = Duration::from_millis(100);
-/// CNI error: content cannot be decoded.
-const CODE_DECODE: u32 = 6;
-/// CNI error: try again later.
-const CODE_AGAIN: u32 = 11;
 
 /// A question with the way back.
 pub(crate) type Ask = (Request, oneshot::Sender<Reply>);
@@ -139,12 +136,16 @@ fn request(line: &[u8]) -> Result<Request, FrameError> {
 }
 
 fn undecodable(error: &FrameError) -> Failure {
-    Failure { code: CODE_DECODE, message: "message cannot be used".to_owned(), details: crate::node::chain(error) }
+    Failure {
+        code: code::UNDECODABLE,
+        message: "message cannot be used".to_owned(),
+        details: crate::node::chain(error),
+    }
 }
 
 fn stopping() -> Reply {
     Reply::Failed(Failure {
-        code: CODE_AGAIN,
+        code: code::TRY_AGAIN,
         message: "helper is stopping".to_owned(),
         details: "try again when it runs".to_owned(),
     })
@@ -192,7 +193,7 @@ mod tests {
     #[test]
     fn a_line_that_is_no_request_is_answered_with_a_reason() {
         for line in [&b"hello\n"[..], b"{\"version\":1,\"request\":\"dance\"}\n", b"[]\n"] {
-            assert!(matches!(one(line), Reply::Failed(Failure { code: CODE_DECODE, .. })));
+            assert!(matches!(one(line), Reply::Failed(Failure { code: code::UNDECODABLE, .. })));
         }
     }
 

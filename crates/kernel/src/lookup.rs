@@ -13,7 +13,7 @@ use sortie_core::model::DeviceName;
 use crate::KernelError;
 use crate::linux::links::Links;
 use crate::netlink::Connection;
-use crate::netlink::attribute::{Attributes, Writer, ne32};
+use crate::netlink::attribute::{Attributes, Writer, ne32, octets};
 use crate::netlink::message::Message;
 
 const RTM_NEWROUTE: u16 = 24;
@@ -233,12 +233,5 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
     match bytes.len() {
         4 => bytes.first_chunk::<4>().map(|octets| IpAddr::from(*octets)),
         _ => bytes.first_chunk::<16>().map(|octets| IpAddr::from(*octets)),
-    }
-}
-
-fn octets(address: IpAddr) -> Vec<u8> {
-    match address {
-        IpAddr::V4(a) => a.octets().to_vec(),
-        IpAddr::V6(a) => a.octets().to_vec(),
     }
 }

@@ -6,6 +6,7 @@
 
 use std::net::IpAddr;
 
+use sortie_core::cni::code;
 use sortie_core::desired::{Member, PerPodRules};
 use sortie_core::model::{Attachment, ObjectName, Reason, Rejection};
 use sortie_core::plan;
@@ -18,14 +19,6 @@ use super::{Held, Node, NodeError, chain, failure};
 
 /// Longest container id; the file name must fit a file system.
 const CONTAINER_MAX: usize = 200;
-/// CNI error: necessary environment variables are invalid.
-const CODE_ENVIRONMENT: u32 = 4;
-/// CNI error: input or output failed.
-const CODE_IO: u32 = 5;
-/// CNI error: try again later.
-pub(crate) const CODE_AGAIN: u32 = 11;
-/// Ours: the pod's network is not known to be the cluster's.
-const CODE_POD_CIDR: u32 = 103;
 
 /// Reconciles before an attach gives up on a kernel that others change.
 const ATTEMPTS: usize = 5;
@@ -36,8 +29,8 @@ impl<P: Platform> Node<P> {
         is_key(&key)?;
         let assignment = select(&self.world, &attachment).map_err(|r| refused(&r))?;
         self.is_in_cluster(&attachment, &assignment)?;
-        self.evict(&key, &attachment.addresses).await.map_err(|e| failure(CODE_IO, "evict", &e))?;
-        self.number(&assignment).await.map_err(|e| failure(CODE_IO, "kernel refused", &e))?;
+        self.evict(&key, &attachment.addresses).await.map_err(|e| failure(code::IO, "evict", &e))?;
+        self.number(&assignment).await.map_err(|e| failure(code::IO, "kernel refused", &e))?;
         let Some(skeleton) = &self.skeleton else { return Err(self.not_ready()) };
         let member = skeleton.member(&attachment.addresses, &assignment);
         let mode = skeleton.mode(self.members().chain([&member]), self.settings.steering, self.settings.rules_max);
@@ -45,13 +38,13 @@ impl<P: Platform> Node<P> {
         let held = Held { stored: StoredAttachment { attachment, rules: rules.clone() }, member };
         let selected = !assignment.flows.is_empty();
         match self.store.save(&held.stored) {
-            Err(error) if selected => return Err(failure(CODE_IO, "attachment could not be written", &error)),
+            Err(error) if selected => return Err(failure(code::IO, "attachment could not be written", &error)),
             Err(error) => log::error!("attachment could not be written, the pod needs none error={}", chain(&error)),
             Ok(()) => {}
         }
         if let Err(error) = self.install(&key, held, mode).await {
             self.undo(&key).await;
-            return Err(failure(CODE_IO, "kernel refused", &error));
+            return Err(failure(code::IO, "kernel refused", &error));
         }
         log::info!("attached {} selected={selected} rules={}", self.describe(&key), rules.len());
         Ok(Reply::Attached { selected, rules })
@@ -124,7 +117,7 @@ impl<P: Platform> Node<P> {
 
     fn not_ready(&self) -> Failure {
         let details = self.ready.as_ref().err().cloned().unwrap_or_default();
-        Failure { code: CODE_AGAIN, message: "helper is not ready".to_owned(), details }
+        Failure { code: code::TRY_AGAIN, message: "helper is not ready".to_owned(), details }
     }
 
     /// A selected pod outside every known network of the cluster would not be reached by its own answers.
@@ -136,7 +129,7 @@ impl<P: Platform> Node<P> {
         let strange = attachment.addresses.iter().find(|a| !networks.iter().any(|n| n.contains(**a)));
         strange.map_or(Ok(()), |address| {
             Err(Failure {
-                code: CODE_POD_CIDR,
+                code: code::POD_CIDR_UNKNOWN,
                 message: "pod CIDR unknown".to_owned(),
                 details: format!(
                     "address {address} of container {} is in no network of a Node; set --cluster-cidr of sortie-helper",
@@ -169,7 +162,7 @@ impl<P: Platform> Node<P> {
         if is_key(key).is_err() {
             return Ok(Reply::Done);
         }
-        self.depart(key).and(self.detach(key).await).map_err(|e| failure(CODE_IO, "detach", &e))?;
+        self.depart(key).and(self.detach(key).await).map_err(|e| failure(code::IO, "detach", &e))?;
         Ok(Reply::Done)
     }
 
@@ -229,7 +222,7 @@ impl<P: Platform> Node<P> {
         if failures.is_empty() {
             return Ok(Reply::Done);
         }
-        Err(Failure { code: CODE_IO, message: "some attachments remain".to_owned(), details: failures.join("; ") })
+        Err(Failure { code: code::IO, message: "some attachments remain".to_owned(), details: failures.join("; ") })
     }
 }
 
@@ -252,7 +245,7 @@ pub(super) fn is_key(key: &AttachmentKey) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure {
-        code: CODE_ENVIRONMENT,
+        code: code::ENVIRONMENT,
         message: "invalid attachment name".to_owned(),
         details: format!(
             "container {container:?} interface {interface:?}; the runtime must follow the CNI specification"

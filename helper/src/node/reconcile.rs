@@ -161,6 +161,9 @@ impl<P: Platform> Node<P> {
     }
 
     async fn play(&mut self) {
+        if self.replication.is_none() {
+            return;
+        }
         let part = self.part();
         if let Some(replication) = &mut self.replication {
             replication.play(part).await;

@@ -17,7 +17,6 @@ use super::Daemon;
 use super::clock::RETRY;
 use crate::kubernetes::Answer;
 use crate::kubernetes::events::{Happening, Weight};
-use crate::node::CODE_AGAIN;
 use crate::server::Ask;
 use crate::source::Lookup;
 use crate::witness;
@@ -152,7 +151,7 @@ fn reason(code: u32) -> Option<&'static str> {
 
 fn not_known(pod: &PodReference, reason: &str) -> Failure {
     Failure {
-        code: CODE_AGAIN,
+        code: code::TRY_AGAIN,
         message: "the pod is not known yet".to_owned(),
         details: format!(
             "something in namespace {} asks for routes, and pod {} was not found: {reason}",

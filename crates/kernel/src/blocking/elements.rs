@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::IpAddr;
 
 use nix::libc;
 use sortie_core::ids;
@@ -15,7 +14,7 @@ use sortie_core::nft::late_set;
 use sortie_core::state::{NftElement, NftKey, NftValue, TableFamily, Tuple};
 
 use crate::KernelError;
-use crate::netlink::attribute::Writer;
+use crate::netlink::attribute::{Writer, octets};
 use crate::netlink::message::flag;
 use crate::netlink::nfgen::{self, Batch, nftables};
 use crate::netlink::{Connection, Refusal};
@@ -248,13 +247,6 @@ fn key(writer: &mut Writer, key: NftKey) {
     });
 }
 
-fn octets(address: IpAddr) -> Vec<u8> {
-    match address {
-        IpAddr::V4(a) => a.octets().to_vec(),
-        IpAddr::V6(a) => a.octets().to_vec(),
-    }
-}
-
 fn write_tuple(writer: &mut Writer, tuple: &Tuple) {
     writer.nest(list::ELEMENT, |w| tuple_key(w, tuple));
 }
@@ -274,6 +266,8 @@ fn tuple_key(writer: &mut Writer, tuple: &Tuple) {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
 
     #[test]

@@ -3,6 +3,8 @@
 //! Guarantees: reading never goes past the buffer; what is written is padded and its length is right.
 //! Leaves out: values wider than 64 KiB, which no attribute can hold.
 
+use std::net::IpAddr;
+
 const HEADER: usize = 4;
 const NESTED: u16 = 0x8000;
 const TYPE_MASK: u16 = 0x3fff;
@@ -62,6 +64,14 @@ pub(crate) fn text(value: &[u8]) -> String {
 /// A number in network order, as netfilter writes them.
 pub(crate) fn be32(value: &[u8]) -> Option<u32> {
     value.first_chunk().map(|bytes| u32::from_be_bytes(*bytes))
+}
+
+/// An address in network order.
+pub(crate) fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(a) => a.octets().to_vec(),
+        IpAddr::V6(a) => a.octets().to_vec(),
+    }
 }
 
 /// A number in host order, as route netlink writes them.

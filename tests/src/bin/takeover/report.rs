@@ -25,19 +25,22 @@ impl Row {
         self.outcomes.push(outcome);
     }
 
-    /// `median (longest)` in milliseconds.
     fn silence(&self, transport: Transport) -> String {
         let all = self.outcomes.iter().flat_map(|outcome| &outcome.silences);
         let series: Vec<Duration> = all.filter(|(t, _)| *t == transport).map(|(_, silence)| *silence).collect();
-        let longest = series.iter().max().map_or(0, Duration::as_millis);
-        format!("{:.0} ({longest})", Summary::of(&series).median)
+        spread(&series)
     }
 
     fn deafness(&self) -> String {
         let series: Vec<Duration> = self.outcomes.iter().flat_map(|outcome| outcome.pushes.clone()).collect();
-        let longest = series.iter().max().map_or(0, Duration::as_millis);
-        format!("{:.0} ({longest})", Summary::of(&series).median)
+        spread(&series)
     }
+}
+
+/// `median (longest)` in milliseconds.
+fn spread(series: &[Duration]) -> String {
+    let longest = series.iter().max().map_or(0, Duration::as_millis);
+    format!("{:.0} ({longest})", Summary::of(series).median)
 }
 
 /// The table in Markdown, with the machine it was measured on.

@@ -8,7 +8,7 @@ use nix::libc;
 use sortie_core::ids::TUNNEL_GATEWAY_MAC;
 use sortie_core::state::Mac;
 
-use crate::netlink::attribute::{Attributes, Writer, ne32};
+use crate::netlink::attribute::{Attributes, Writer, ne32, octets};
 
 /// `struct ndmsg`.
 const HEADER: usize = 12;
@@ -94,10 +94,7 @@ fn state_and_flags(body: &[u8]) -> Option<(u16, u8)> {
 }
 
 fn address(body: &mut Writer, address: IpAddr) {
-    match address {
-        IpAddr::V4(address) => body.bytes(NDA_DST, &address.octets()),
-        IpAddr::V6(address) => body.bytes(NDA_DST, &address.octets()),
-    };
+    body.bytes(NDA_DST, &octets(address));
 }
 
 fn family(address: IpAddr) -> u8 {

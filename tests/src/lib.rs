@@ -4,12 +4,9 @@
 //! `sortie_testkit`'s.
 
 pub mod api;
-pub mod benchmark;
 pub mod commands;
-pub mod document;
 pub mod expect;
 pub mod push;
 pub mod scene;
-pub mod statistics;
 
 pub use scene::{Scene, scenario};

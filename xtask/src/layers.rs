@@ -22,6 +22,7 @@ const MAY_NEED: &[(&str, &[&str])] = &[
     ("sortie-helper", &["sortie-core", "sortie-ipc", "sortie-kernel", "sortie-peer"]),
     ("sortie-testkit", &["sortie-ipc"]),
     ("sortie-tests", &["sortie-ipc", "sortie-testkit"]),
+    ("sortie-bench", &["sortie-testkit", "sortie-tests"]),
     ("xtask", &["sortie-core"]),
 ];
 
@@ -43,6 +44,7 @@ const NEVER_LINKED: &[(&str, &[&str])] = &[
     ("sortie-kernel", KUBERNETES),
     ("sortie-peer", KUBERNETES),
     ("sortie-tests", KUBERNETES),
+    ("sortie-bench", KUBERNETES),
     ("sortie", &["tokio", "tokio-*", "mio", "rtnetlink", "netlink-proto", "kube", "kube-*", "k8s-openapi"]),
 ];
 
@@ -57,6 +59,7 @@ const NEVER_SAID: &[(&str, &[&str])] = &[
     ("helper/src/catalogue", &["kube::"]),
     ("crates/kernel/src", &["kube::", "k8s_openapi"]),
     ("tests", &["sortie_core", "sortie_kernel"]),
+    ("bench", &["sortie_core", "sortie_kernel"]),
 ];
 
 /// One thing that points the wrong way.

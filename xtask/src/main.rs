@@ -46,6 +46,12 @@ const COMMANDS: &[Command] = &[
     Command { name: "image", help: "container image of both programs and nft, in target/image", run: image::run },
     Command { name: "chart", help: "write the Helm chart from the manifests in install/kustomize", run: chart::run },
     Command { name: "demo", help: "the main job, live: pods, routers, a server", run: programs::demo },
+    Command {
+        name: "bench",
+        help: "all measurements, into docs/performance.md; or SECTIONS, --rounds N",
+        run: programs::bench,
+    },
+    Command { name: "bench-check", help: "the last measurements against their aims", run: programs::bench_check },
     Command { name: "bench-quick", help: "cost of ADD against sbr and portmap", run: programs::bench_quick },
     Command { name: "bench-takeover", help: "what pods notice when an owner goes", run: programs::bench_takeover },
     Command { name: "fmt", help: "format the whole workspace", run: format_workspace },

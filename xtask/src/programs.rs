@@ -33,27 +33,39 @@ pub(crate) fn demo(root: &Path, arguments: &[String]) -> Result<()> {
     Tool::new(target(root).join("debug/demo"), root).arguments(arguments).run()
 }
 
+/// `bench`: all sections into the document, or the sections named.
+pub(crate) fn bench(root: &Path, arguments: &[String]) -> Result<()> {
+    prepare(root)?;
+    dist::run(root, &[])?;
+    if arguments.is_empty() { benchmark(root, &["--write".to_owned()]) } else { benchmark(root, arguments) }
+}
+
 /// `bench-quick`.
 pub(crate) fn bench_quick(root: &Path, arguments: &[String]) -> Result<()> {
-    prepare(root)?;
-    benchmark(root, "bench", arguments)
+    bench(root, &section("add", arguments))
 }
 
 /// `bench-takeover`.
 pub(crate) fn bench_takeover(root: &Path, arguments: &[String]) -> Result<()> {
-    progress::line("==> what this machine lacks");
-    setup::run(root, &[])?;
-    benchmark(root, "takeover", arguments)
+    bench(root, &section("takeover", arguments))
 }
 
-/// Runs a benchmark with released programs.
-fn benchmark(root: &Path, name: &str, arguments: &[String]) -> Result<()> {
-    dist::run(root, &[])?;
+/// `bench-check`.
+pub(crate) fn bench_check(root: &Path, _: &[String]) -> Result<()> {
+    benchmark(root, &["check".to_owned()])
+}
+
+fn section(name: &str, arguments: &[String]) -> Vec<String> {
+    std::iter::once(name.to_owned()).chain(arguments.iter().cloned()).collect()
+}
+
+/// Runs the benchmark with released programs.
+fn benchmark(root: &Path, arguments: &[String]) -> Result<()> {
     progress::line("==> benchmark");
-    Tool::new("cargo", root).arguments(&["build", "--locked", "--package", "sortie-tests", "--bin", name]).run()?;
+    Tool::new("cargo", root).arguments(&["build", "--release", "--locked", "--package", "sortie-bench"]).run()?;
     let released = target(root).join("release");
     // State in memory, as `/run` is where the helper keeps it.
-    let bench = Tool::new(target(root).join("debug").join(name), root).variable("TMPDIR", "/dev/shm");
+    let bench = Tool::new(released.join("sortie-bench"), root).variable("TMPDIR", "/dev/shm");
     bench.variable("SORTIE_BIN_DIR", released).arguments(arguments).run()
 }
 

@@ -4,31 +4,25 @@
 //! switch between the nodes are the witnesses. Leaves out: judging; nothing is asserted.
 
 mod harm;
-mod report;
+mod rows;
 mod run;
 
-use std::process::ExitCode;
-
 use anyhow::{Context, Result};
-use sortie_tests::benchmark::{Benchmark, say};
 
-use crate::harm::Harm;
-use crate::report::Row;
+use crate::report::Report;
+use crate::say;
 
-/// Runs of each kind without `--runs`.
-const RUNS: usize = 10;
+use self::harm::Harm;
+use self::rows::Row;
 
-fn main() -> ExitCode {
-    Benchmark { name: "bench-takeover", flag: "--runs", repetitions: RUNS }.main(table)
-}
-
-fn table(runs: usize) -> Result<String> {
+/// The section.
+pub(crate) fn run(rounds: usize) -> Result<Report> {
     let mut rows: Vec<Row> = Harm::ALL.into_iter().map(Row::new).collect();
-    for round in 1..=runs {
-        say(&format!("    round {round} of {runs}"));
+    for round in 1..=rounds {
+        say(&format!("    round {round} of {rounds}"));
         for row in &mut rows {
             row.add(run::once(row.harm).with_context(|| row.harm.name())?);
         }
     }
-    Ok(report::table(&rows, runs))
+    Ok(rows::report(&rows))
 }

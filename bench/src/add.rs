@@ -5,21 +5,20 @@
 //! asserted.
 
 mod measure;
-mod report;
+mod rows;
 mod subjects;
 
-use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
 use sortie_testkit::{Helper, Lab, manifest};
-use sortie_tests::benchmark::{Benchmark, say};
 
-use crate::report::Row;
-use crate::subjects::{Bridge, Subject};
+use crate::report::Report;
+use crate::say;
 
-/// Rounds without `--rounds`.
-const ROUNDS: usize = 100;
+use self::rows::Row;
+use self::subjects::{Bridge, Subject};
+
 /// Runs of each plugin for its memory.
 const MEMORY_ROUNDS: usize = 5;
 /// Rounds between two lines of progress.
@@ -27,12 +26,12 @@ const PROGRESS: usize = 20;
 /// After a pod is gone: nobody tidies up after it any more when the next one comes.
 const QUIET: Duration = Duration::from_millis(60);
 
-fn main() -> ExitCode {
-    let benchmark = Benchmark { name: "bench-quick", flag: "--rounds", repetitions: ROUNDS };
-    benchmark.main(|rounds| Ok(report::table(&run(rounds)?, rounds)))
+/// The section.
+pub(crate) fn run(rounds: usize) -> Result<Report> {
+    Ok(rows::report(&measure(rounds)?))
 }
 
-fn run(rounds: usize) -> Result<Vec<Row>> {
+fn measure(rounds: usize) -> Result<Vec<Row>> {
     let lab = Lab::new()?;
     lab.manifest("node.yaml", &manifest::all(&[manifest::node(), manifest::route("b")]))?;
     let _helper = Helper::start(&lab, &["--log-level", "warn"])?;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use sortie_testkit::tools::{Group, ensure};
 use sortie_testkit::{Lab, Main, Namespace, Network, programs};
 
-use crate::measure::Call;
+use crate::add::measure::Call;
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use sortie_testkit::cluster::{Cluster, SERVER, manifests, overlaps};
 use sortie_testkit::{Capture, Flow, Stream, Tally, Transport};
 use sortie_tests::push::Pushes;
 
-use crate::harm::Harm;
+use crate::takeover::harm::Harm;
 
 const NODES: usize = 3;
 const ADDRESS: &str = "172.16.1.200";

@@ -4,23 +4,27 @@ use std::time::Duration;
 
 /// What is said about one series.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Summary {
+pub(crate) struct Summary {
     /// Lower quartile, milliseconds.
-    pub low: f64,
+    pub(crate) low: f64,
     /// Median, milliseconds.
-    pub median: f64,
+    pub(crate) median: f64,
     /// Upper quartile, milliseconds.
-    pub high: f64,
+    pub(crate) high: f64,
 }
 
 impl Summary {
     /// Of a series; zeros for an empty one.
-    #[must_use]
-    pub fn of(series: &[Duration]) -> Self {
+    pub(crate) fn of(series: &[Duration]) -> Self {
         let mut sorted: Vec<f64> = series.iter().map(|time| time.as_secs_f64() * 1000.0).collect();
         sorted.sort_by(f64::total_cmp);
         Self { low: quantile(&sorted, 1), median: quantile(&sorted, 2), high: quantile(&sorted, 3) }
     }
+}
+
+/// A count as a number to reckon with.
+pub(crate) fn f64_of(count: usize) -> f64 {
+    u32::try_from(count).map_or(f64::from(u32::MAX), f64::from)
 }
 
 /// The `quarter`-th quarter of a sorted series, interpolated between neighbours.

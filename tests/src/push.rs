@@ -17,7 +17,7 @@ const SPEAKER: (Ipv4Addr, u16) = (SERVER.0, 7002);
 /// Port of the pods, one of those of the Service.
 const PORT: u16 = 5062;
 /// Longest time for a call to arrive.
-const CALL: Duration = Duration::from_secs(10);
+const CALL: Duration = Duration::from_secs(30);
 
 /// A pod that called once.
 struct Silent {

@@ -23,7 +23,7 @@ use sortie_tests::api::ApiScene;
 use sortie_tests::scenario;
 
 /// How long a write may take on a busy machine.
-const WRITTEN: Duration = Duration::from_secs(20);
+const WRITTEN: Duration = Duration::from_secs(30);
 
 /// Runs a test with an API server; when it fails, says what the node looked like.
 fn with_api(test: impl FnOnce(&Lab, ApiScene<'_>) -> Result<()>) -> Result<()> {

@@ -17,7 +17,7 @@ use sortie_testkit::{Capture, Flow, Stream, until};
 const VIP: &str = "172.16.1.200";
 const PACE: Duration = Duration::from_millis(5);
 /// Longest time for a busy machine to agree.
-const AGREE: Duration = Duration::from_secs(10);
+const AGREE: Duration = Duration::from_secs(30);
 
 fn vip() -> IpAddr {
     VIP.parse().unwrap()

@@ -29,7 +29,7 @@ const SNAP: usize = 2048;
 /// `PACKET_OUTGOING` (`packet(7)`).
 const OUTGOING: u8 = 4;
 /// How long a marker may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 static MARKER: AtomicU16 = AtomicU16::new(1);
 

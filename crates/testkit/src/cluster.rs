@@ -24,6 +24,7 @@ use serde_json::Value;
 use crate::capture::Captured;
 use crate::command;
 use crate::echo::{Door, Echo};
+use crate::kernel;
 use crate::net::{Namespace, Net};
 use crate::process::Process;
 use crate::programs;
@@ -38,7 +39,7 @@ pub const SERVER6: (Ipv6Addr, u16) = (Ipv6Addr::new(0x2001, 0xdb8, 0xc0, 0, 0, 0
 /// Shortest time after which a node may own again.
 const AGAIN: Duration = Duration::from_millis(200);
 /// Longest time for an orderly end.
-const END: Duration = Duration::from_secs(10);
+const END: Duration = Duration::from_secs(30);
 
 /// The topology with its helpers.
 #[derive(Debug)]
@@ -187,7 +188,7 @@ impl Cluster {
         .with_context(|| self.logs())
     }
 
-    /// What the helpers said last.
+    /// What the helpers said last, and what they are doing.
     #[must_use]
     pub fn logs(&self) -> String {
         let tail = |text: String| {
@@ -196,9 +197,12 @@ impl Cluster {
         };
         let log = |node: &ClusterNode| {
             let said = node.helper.as_ref().map(Process::log).unwrap_or_default();
-            format!("--- helper of n{}\n{}\n", node.number, tail(said))
+            let threads = node.helper.as_ref().map(Process::threads).unwrap_or_default();
+            let counted = kernel::counted(&node.namespace);
+            format!("--- helper of n{}\n{}\n{threads}{counted}\n", node.number, tail(said))
         };
-        self.nodes.iter().map(log).collect()
+        let logs: String = self.nodes.iter().map(log).collect();
+        format!("{logs}--- now {:?}\n", std::time::SystemTime::now())
     }
 
     fn path(&self, name: &str) -> PathBuf {

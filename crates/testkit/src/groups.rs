@@ -19,7 +19,7 @@ const SECOND: &str = "unified";
 /// What a group of the hierarchy `cpuset` must say before it takes a process.
 const CPUSET: [&str; 2] = ["cpuset.cpus", "cpuset.mems"];
 /// How long the last process of a group may take.
-const END: Duration = Duration::from_secs(10);
+const END: Duration = Duration::from_secs(30);
 
 /// A group in every hierarchy.
 #[derive(Debug)]

@@ -19,9 +19,9 @@ use crate::programs;
 use crate::wait::{poll, until};
 
 /// How long a start may take on a busy machine.
-const START: Duration = Duration::from_secs(20);
+const START: Duration = Duration::from_secs(30);
 /// How long an orderly end may take.
-const END: Duration = Duration::from_secs(10);
+const END: Duration = Duration::from_secs(30);
 /// Name of the node in manifests.
 pub const NODE: &str = "node1";
 

@@ -74,6 +74,17 @@ pub fn counter(namespace: &Namespace, name: &str) -> Result<u64> {
     Ok(counter.and_then(|counter| counter["packets"].as_u64()).unwrap_or(0))
 }
 
+/// Every counter of ours that counted, as `name=packets`.
+#[must_use]
+pub fn counted(namespace: &Namespace) -> String {
+    let table = own_table(namespace).ok().flatten().unwrap_or_default();
+    let objects = table["nftables"].as_array().cloned().unwrap_or_default();
+    let counters = objects.iter().filter_map(|object| object.get("counter"));
+    let packets = |counter: &Value| counter["packets"].as_u64().unwrap_or(0);
+    let counted = counters.filter(|counter| packets(counter) > 0);
+    counted.map(|counter| format!("{}={} ", counter["name"].as_str().unwrap_or_default(), packets(counter))).collect()
+}
+
 fn json(namespace: &Namespace, program: &str, arguments: &[&str]) -> Result<Vec<Value>> {
     let text = namespace.run(program, arguments)?;
     if text.trim().is_empty() {

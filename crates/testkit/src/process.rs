@@ -55,6 +55,19 @@ impl Process {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// What its threads wait for, one line each: name, state, and where in the kernel.
+    #[must_use]
+    pub fn threads(&self) -> String {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).into_iter().flatten().flatten();
+        let read = |task: &Path, file: &str| std::fs::read_to_string(task.join(file)).unwrap_or_default();
+        let line = |task: &Path| {
+            let status = read(task, "status");
+            let state = status.lines().find(|line| line.starts_with("State:")).unwrap_or("State: gone");
+            format!("{} {state} {} syscall {}\n", read(task, "comm").trim(), read(task, "wchan"), read(task, "syscall"))
+        };
+        tasks.map(|task| line(&task.path())).collect()
+    }
+
     /// How it ended, if it did.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()

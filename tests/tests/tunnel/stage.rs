@@ -11,7 +11,7 @@ use sortie_testkit::{Capture, Captured, Flow, Stream};
 const VIPS: [&str; 2] = ["172.16.1.200", "fd00:16::200"];
 pub(crate) const PACE: Duration = Duration::from_millis(5);
 /// Longest time for a busy machine to agree.
-pub(crate) const AGREE: Duration = Duration::from_secs(10);
+pub(crate) const AGREE: Duration = Duration::from_secs(30);
 /// All pods take part.
 pub(crate) const COUNT: usize = 3;
 

@@ -17,7 +17,7 @@ use crate::say;
 const NODES: usize = 3;
 const ADDRESS: &str = "172.16.1.200";
 const PACE: Duration = Duration::from_millis(5);
-const AGREE: Duration = Duration::from_secs(10);
+const AGREE: Duration = Duration::from_secs(30);
 /// Aim for the time without an owner.
 const AIM: Duration = Duration::from_millis(500);
 

@@ -5,6 +5,7 @@
 
 mod doctor;
 mod explain;
+mod forget;
 mod install;
 mod source;
 mod uninstall;
@@ -23,6 +24,7 @@ use crate::kubernetes::kinds::Annotations;
 
 pub(crate) use doctor::{DoctorOptions, HELP as DOCTOR_HELP};
 pub(crate) use explain::{ExplainOptions, HELP as EXPLAIN_HELP};
+pub(crate) use forget::ForgetOptions;
 pub(crate) use install::{HELP as INSTALL_HELP, InstallOptions, Mode};
 pub(crate) use source::{KubernetesOptions, SourceOptions};
 pub(crate) use uninstall::{Afterwards, UninstallOptions};
@@ -47,6 +49,7 @@ usage: sortie-helper run --node NAME (--manifests DIR | --kubernetes [--kubeconf
        sortie-helper crds
        sortie-helper uninstall [--state-dir DIR] [--data-dir DIR] [flags]
                                [--cni-conf-dir DIR [--cni-bin-dir DIR]] [--then-wait]
+       sortie-helper forget-services [--kubeconfig PATH]   (takes what helpers wrote off the Services of the cluster)
 
 flags of run (those without * also of uninstall):
   --node NAME            * this node's name, as in its Node object
@@ -95,6 +98,7 @@ pub(crate) enum Command {
     Install(InstallOptions),
     InstallHelp,
     Uninstall(UninstallOptions),
+    Forget(ForgetOptions),
 }
 
 /// Places and numbers of one helper.
@@ -184,13 +188,14 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
         "install" => return install::parse(&mut parser),
         "explain" => return explain::parse(&mut parser),
         "doctor" => return doctor::parse(&mut parser),
+        "forget-services" => return forget::parse(&mut parser),
         _ => {}
     }
     if !["run", "status", "crds", "uninstall"].contains(&verb.as_str()) {
         return Err(value(
             "command",
             format!("{verb} is unknown"),
-            "use run, status, explain, doctor, crds, install or uninstall",
+            "use run, status, explain, doctor, crds, install, uninstall or forget-services",
         ));
     }
     let mut flags = Flags::default();

@@ -8,6 +8,7 @@ mod connect;
 pub(crate) mod crds;
 mod entries;
 pub(crate) mod events;
+pub(crate) mod forget;
 pub(crate) mod kinds;
 mod leader;
 mod numbers;

@@ -66,6 +66,7 @@ fn main() -> ExitCode {
             Err(error) => Err(error),
         },
         Command::Uninstall(options) => uninstall::uninstall(&options),
+        Command::Forget(options) => kubernetes::forget::forget(&options),
     };
     outcome.map_or_else(|error| refuse(&error, 1), |()| ExitCode::SUCCESS)
 }

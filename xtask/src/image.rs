@@ -181,8 +181,9 @@ mod tests {
     #[test]
     fn the_manifests_name_this_image() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-        for file in ["install/kustomize/daemonset.yaml", "install/uninstall/base/daemonset.yaml"] {
-            let text = std::fs::read_to_string(root.join(file)).unwrap();
+        let files = ["kustomize/daemonset.yaml", "uninstall/base/daemonset.yaml", "uninstall/base/services.yaml"];
+        for file in files.map(|file| format!("install/{file}")) {
+            let text = std::fs::read_to_string(root.join(&file)).unwrap();
             let images = text.lines().filter_map(|line| line.trim().strip_prefix("image: "));
             assert!(images.clone().count() > 0 && images.clone().all(|image| image == NAME), "{file}");
         }

@@ -27,7 +27,7 @@ use crate::due::{Due, Standing};
 pub(super) use ledger::{Known, Ledger, Said};
 
 /// Who owns the fields, whichever node writes.
-const MANAGER: &str = "sortie-owner";
+pub(super) const MANAGER: &str = "sortie-owner";
 /// The annotation and the condition.
 const OWNER: &str = "sortie.dev/owner-node";
 /// kube-vip's name for the same, for those who look for it there.

@@ -47,6 +47,15 @@ fn what_install_says_makes_pods_of_a_cluster_leave_by_their_routes_and_uninstall
     for (node, before) in NODES.into_iter().zip(before) {
         nothing_is_left(&product.cluster, node, &before)?;
     }
+    no_service_says_anything_of_us(&product)
+}
+
+fn no_service_says_anything_of_us(product: &Product) -> Result<()> {
+    let services = product.kubectl.get(&["services", "--all-namespaces"])?.to_string();
+    ensure!(services.contains("sortie.dev/vip"), "no Service of ours is there any more: {services}");
+    for word in ["owner-node", "EgressReady", "\"ingress\""] {
+        ensure!(!services.contains(word), "{word} is left: {services}");
+    }
     Ok(())
 }
 

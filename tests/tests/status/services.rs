@@ -1,12 +1,13 @@
 //! What Services say of their owner.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use serde_json::Value;
 use sortie_testkit::helper::NODE;
-use sortie_testkit::{manifest, poll};
-use sortie_tests::api::ApiScene;
+use sortie_testkit::{manifest, poll, programs};
+use sortie_tests::api::{ApiScene, SYSTEM};
 
 use super::nodes::{OTHER, second};
 use super::{WRITTEN, condition, with_api};
@@ -96,6 +97,37 @@ fn a_service_says_why_its_pods_cannot_leave() -> Result<()> {
         scene.admin.run(&["annotate", "service", "web", "sortie.dev/route-"])?;
         scene.admin.run(&["patch", "service", "web", "--type=merge", "-p", TO_CLUSTER_IP])?;
         await_service(&scene, |s| owner(s).is_none() && condition(&s["status"], READY).is_null())?;
+        Ok(())
+    })
+}
+
+#[test]
+fn forget_services_takes_off_what_helpers_wrote_and_nothing_else() -> Result<()> {
+    with_api(|lab, scene| {
+        let asks = manifest::service("web", "sortie.dev/route: b", "{port: 80}");
+        scene.admin.apply(&manifest::all(&[manifest::pool(), asks]))?;
+        scene.admin.run(&["annotate", "service", "web", "example.com/mine=kept"])?;
+        let condition = r#"{"status":{"conditions":[{"type":"example.com/Mine","status":"True","reason":"Kept","message":"","lastTransitionTime":"2026-01-01T00:00:00Z"}]}}"#;
+        scene.admin.run(&["patch", "service", "web", "--subresource=status", "--type=merge", "-p", condition])?;
+        let mut helper = scene.helper()?;
+        let is_told = |s: &Value| owner(s) == Some(NODE) && super::condition(&s["status"], READY).is_object();
+        await_service(&scene, |s| is_told(s) && s["status"]["loadBalancer"]["ingress"].is_array())?;
+        helper.stop()?;
+        scene.admin.apply(&sortie_tests::api::shipped("../uninstall/base/services.yaml")?)?;
+        let kubeconfig = lab.path("uninstall.kubeconfig");
+        std::fs::write(&kubeconfig, scene.api.account(SYSTEM, "sortie-uninstall")?)?;
+        let mut command = Command::new(programs::ours("sortie-helper")?);
+        command.arg("forget-services").arg("--kubeconfig").arg(&kubeconfig);
+        for _ in 0..2 {
+            let said = lab.node.with(|| Ok(command.output()?))?;
+            ensure!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+        }
+        let left = scene.admin.get(&["service", "web"])?;
+        ensure!(owner(&left).is_none() && super::condition(&left["status"], READY).is_null(), "{left:#}");
+        ensure!(left["status"]["loadBalancer"]["ingress"].is_null(), "{left:#}");
+        ensure!(left["metadata"]["annotations"]["example.com/mine"] == "kept", "{left:#}");
+        ensure!(left["metadata"]["annotations"]["sortie.dev/route"] == "b", "{left:#}");
+        ensure!(super::condition(&left["status"], "example.com/Mine")["status"] == "True", "{left:#}");
         Ok(())
     })
 }

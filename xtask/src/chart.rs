@@ -29,7 +29,17 @@ const DAEMON_SET: &[(&str, &str)] = &[
         "resources:\n          requests:\n            cpu: 50m\n            memory: 64Mi\n",
         "resources:\n          {{- toYaml .Values.resources | nindent 10 }}\n",
     ),
+    (
+        "- --metrics-addr=$(METRICS_ADDR)\n",
+        "- --metrics-addr=$(METRICS_ADDR)\n        {{- if .Values.startupTaint }}\n        \
+         - --startup-taint=sortie.dev/not-ready\n        {{- end }}\n",
+    ),
 ];
+/// What is put into the policy of the startup taint, whose expressions name an account.
+const POLICY: &[(&str, &str)] =
+    &[("serviceaccount:sortie-system:sortie-helper", "serviceaccount:{{ .Release.Namespace }}:sortie-helper")];
+/// Where the component is that takes the startup taint away.
+const TAINT: &str = "install/components/startup-taint";
 /// What stands in the manifest of the settings before the settings.
 const DATA: &str = "\ndata:\n";
 
@@ -47,18 +57,23 @@ pub(crate) fn run(root: &Path, _: &[String]) -> Result<()> {
 
 /// Every file of the chart.
 fn files(root: &Path) -> Result<BTreeMap<&'static str, String>> {
-    let read = |name: &str| {
-        let path = root.join(MANIFESTS).join(name);
+    let read_in = |folder: &str, name: &str| {
+        let path = root.join(folder).join(name);
         std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
     };
+    let read = |name: &str| read_in(MANIFESTS, name);
     let settings = read("settings.yaml")?;
     let (head, data) = settings.split_once(DATA).context("settings.yaml has no data")?;
     let settings = format!("{head}{DATA}  {{{{- toYaml .Values.settings | nindent 2 }}}}\n");
+    let rights = replaced(&read_in(TAINT, "rbac.yaml")?, EVERYWHERE)?;
+    let policy = replaced(&read_in(TAINT, "policy.yaml")?, POLICY)?;
+    let taint = format!("{{{{- if .Values.startupTaint }}}}\n{rights}---\n{policy}{{{{- end }}}}\n");
     Ok(BTreeMap::from([
         ("Chart.yaml", chart()),
         ("values.yaml", values(data)),
         ("crds/crds.yaml", read("crds.yaml")?),
         ("templates/rbac.yaml", replaced(&read("rbac.yaml")?, EVERYWHERE)?),
+        ("templates/startup-taint.yaml", taint),
         ("templates/settings.yaml", replaced(&settings, EVERYWHERE)?),
         ("templates/daemonset.yaml", replaced(&replaced(&read("daemonset.yaml")?, EVERYWHERE)?, DAEMON_SET)?),
     ]))
@@ -78,6 +93,8 @@ fn values(settings: &str) -> String {
          # Where the runtime of the nodes keeps CNI (install/README.md lists distributions).\n\
          cni:\n  confDir: /etc/cni/net.d\n  binDir: /opt/cni/bin\n\
          # Secret with the key `key`, at least 32 bytes, the same for all nodes.\npeerKeySecret: sortie-peer-key\n\
+         # Whether helpers take the taint sortie.dev/not-ready from their nodes (install/README.md, New nodes).\n\
+         startupTaint: false\n\
          # Of the helper.\nresources:\n  requests:\n    cpu: 50m\n    memory: 64Mi\n\
          # Flags of the helper and settings of the plugin (docs/configuration.md).\nsettings:\n{settings}"
     )

@@ -58,6 +58,25 @@ fn the_chart_and_the_manifests_are_the_same_objects() -> Result<()> {
 }
 
 #[test]
+fn the_chart_takes_startup_taints_away_as_the_component_does() -> Result<()> {
+    let folder = tempfile::tempdir().context("no folder")?;
+    let install = programs::workspace().join("install").canonicalize().context("no manifests")?;
+    // kustomize takes folders by relative paths only.
+    std::os::unix::fs::symlink(&install, folder.path().join("install")).context("cannot link")?;
+    let text = "resources: [install]\ncomponents: [install/components/startup-taint]\n";
+    std::fs::write(folder.path().join("kustomization.yaml"), text).context("cannot write")?;
+    let mut command = Command::new(tools::ensure(Group::Manifests)?.join("kustomize"));
+    let mut wanted = objects(&command::text(command.arg("build").arg(folder.path()), "")?)?;
+    wanted.remove(&("Namespace".to_owned(), "sortie-system".to_owned())).context("no namespace")?;
+    let charted = charted(&["--set", "startupTaint=true"])?;
+    assert_eq!(charted.keys().collect::<Vec<_>>(), wanted.keys().collect::<Vec<_>>());
+    for (key, object) in wanted {
+        ensure!(charted[&key] == object, "{key:?} differs: {:#}\n{object:#}", charted[&key]);
+    }
+    Ok(())
+}
+
+#[test]
 fn values_of_the_chart_reach_the_objects() -> Result<()> {
     let flags = ["--set", "image.tag=next,cni.confDir=/c,cni.binDir=/b,settings.LOG_LEVEL=debug,peerKeySecret=mine"];
     let objects = charted(&flags)?;

@@ -16,6 +16,8 @@ pub(crate) struct Due {
     pub(crate) tables: Option<Tables>,
     /// What is thought of our objects; the leader's.
     pub(crate) judged: Judgements,
+    /// All nodes by name: what others said of objects is taken back. The leader's.
+    pub(crate) nodes: BTreeSet<String>,
     /// What this node has to say of routes and policies; nothing before it looked.
     pub(crate) entries: Option<Entries>,
     /// What Services should say; nothing before this node looked.

@@ -19,7 +19,7 @@ use super::write::apply_status;
 use crate::due::{Due, Entries, Entry};
 
 /// Kinds with entries of nodes.
-const KINDS: [Kind; 2] = [Kind::ServiceOutboundRoute, Kind::EgressPolicy];
+pub(super) const KINDS: [Kind; 2] = [Kind::ServiceOutboundRoute, Kind::EgressPolicy];
 /// Least time between two writes of one object.
 const PACE: Duration = Duration::from_secs(1);
 /// Time until what failed is tried again.
@@ -98,9 +98,14 @@ impl Clerk {
         let status = entry.map_or_else(|| json!({}), |entry| json!({"nodes": [entry]}));
         log::info!("writing what this node says object=\"{:?} {name}\" status={status}", watched.kind);
         let (api, metadata) = (watched.api(&self.client, &name.namespace), json!({"name": name.name, "uid": uid}));
-        let manager = format!("sortie-helper-{}", self.node);
+        let manager = manager(&self.node);
         apply_status(&api, (watched, &manager), metadata, status).await.map(drop)
     }
+}
+
+/// Who owns the entry of a node.
+pub(super) fn manager(node: &str) -> String {
+    format!("sortie-helper-{node}")
 }
 
 fn said(node: &str, Entry { pods, reason, message, .. }: &Entry) -> Value {

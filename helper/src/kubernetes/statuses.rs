@@ -16,6 +16,7 @@ use sortie_core::model::{Kind, ObjectKey, ObjectName};
 use sortie_core::world::World;
 use tokio::time::Instant;
 
+use super::entries;
 use super::events::{Happening, Teller, Weight};
 use super::kinds::{self, Watched};
 use super::write::{MANAGER, answered, apply_status};
@@ -34,6 +35,8 @@ const PAGE: u32 = 500;
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Part {
     tables: Option<Tables>,
+    /// All nodes, where they have entries.
+    nodes: BTreeSet<String>,
     judged: BTreeMap<ObjectName, Judged>,
 }
 
@@ -93,6 +96,7 @@ impl Statuses {
         let objects = list(&self.client, watched).await?;
         let tables = tables(watched, &objects, part);
         for object in &objects {
+            self.bury(watched, object, &part.nodes).await?;
             let Some((name, judged)) = judged(object, part) else { continue };
             let now = &object.data["status"];
             let status = match kind {
@@ -110,6 +114,17 @@ impl Statuses {
             self.tell(kind, object, told::turn(now, &status));
         }
         Ok(Progress::All)
+    }
+
+    /// Takes back what nodes said that are no more: nobody else may.
+    async fn bury(&self, watched: &Watched, object: &DynamicObject, nodes: &BTreeSet<String>) -> Result<(), String> {
+        for gone in told::strangers(&object.data["status"], nodes) {
+            let name = name(object);
+            log::info!("taking back what a node said that is gone node={gone} object=\"{:?} {name}\"", watched.kind);
+            let (api, metadata) = (watched.api(&self.client, &name.namespace), json!({"name": name.name}));
+            apply_status(&api, (watched, &entries::manager(gone)), metadata, json!({})).await?;
+        }
+        Ok(())
     }
 
     fn tell(&self, kind: Kind, object: &DynamicObject, turn: Option<(bool, String, String)>) {
@@ -149,7 +164,8 @@ enum Progress {
 
 fn part_of(due: &Due, kind: Kind) -> Part {
     let tables = due.tables.clone().filter(|_| kind == Kind::ServiceOutboundRoute);
-    Part { tables, judged: due.judged.get(&kind).cloned().unwrap_or_default() }
+    let nodes = if entries::KINDS.contains(&kind) { due.nodes.clone() } else { BTreeSet::new() };
+    Part { tables, nodes, judged: due.judged.get(&kind).cloned().unwrap_or_default() }
 }
 
 /// What is thought of the very object, not of another one of its name.

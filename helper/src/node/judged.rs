@@ -26,6 +26,7 @@ impl<P: Platform> Node<P> {
             addresses: self.due.clone(),
             tables: taken.map(|taken| Tables { range, taken }),
             judged: self.judged.clone(),
+            nodes: self.world.nodes.keys().cloned().collect(),
             entries: self.entries(),
             standings: self.standings(),
         }

@@ -74,6 +74,10 @@ fn two_helpers_each_say_their_part_and_then_are_silent() -> Result<()> {
         ensure!(condition(&status, "NextHopsReachable")["status"] == "False" && says(&status, OTHER), "{status}");
         lab.node.ip("link set eth1 up")?;
         await_status(&scene.admin, &object, |s| !says(s, NODE) && s["exitNodes"] == 1)?;
-        other.kill9()
+        // What a node said goes with the node.
+        other.kill9()?;
+        scene.admin.run(&["delete", "node", OTHER])?;
+        await_status(&scene.admin, &object, |s| !says(s, OTHER) && s["exitNodes"] == 1)?;
+        Ok(())
     })
 }

@@ -129,6 +129,12 @@ fn entries<'a>(status: &'a Value, nodes: &BTreeSet<String>) -> impl Iterator<Ite
     all.filter(|entry| entry["name"].as_str().is_some_and(|name| nodes.contains(name)))
 }
 
+/// Who says something and is none of these nodes; nobody while none are known.
+pub(super) fn strangers<'a>(status: &'a Value, nodes: &BTreeSet<String>) -> impl Iterator<Item = &'a str> {
+    let all = status["nodes"].as_array().into_iter().flatten().filter_map(|entry| entry["name"].as_str());
+    all.filter(|name| !nodes.is_empty() && !nodes.contains(*name))
+}
+
 fn trouble(entry: &Value) -> (Reason, String) {
     let reason = Reason::deserialize(&entry["reason"]).unwrap_or(Reason::Invalid);
     let text = |field: &str| entry[field].as_str().unwrap_or_default();

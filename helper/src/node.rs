@@ -154,6 +154,8 @@ pub(crate) struct Node<P> {
     repairs: u64,
     /// Reconciles that still look for misled flows.
     aftercare: u8,
+    /// The last steps were not read back yet.
+    is_unseen: bool,
 }
 
 /// Whether the numbers on disk are those in the kernel.
@@ -208,6 +210,7 @@ impl<P: Platform> Node<P> {
             told: BTreeSet::new(),
             repairs: 0,
             aftercare: 0,
+            is_unseen: false,
         })
     }
 
@@ -246,7 +249,8 @@ impl<P: Platform> Node<P> {
 
     /// When the next reconcile is due although nothing changed, if it is.
     pub(crate) fn look_again(&self) -> Option<std::time::Duration> {
-        (self.aftercare > 0).then_some(reconcile::LOOK_AGAIN)
+        let after = (self.aftercare > 0).then_some(reconcile::LOOK_AGAIN);
+        if self.is_unseen { Some(std::time::Duration::ZERO) } else { after }
     }
 
     /// Whether the last reconcile was verified, or why not.

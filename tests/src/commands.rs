@@ -85,7 +85,10 @@ fn split(fence: &[&str]) -> Result<Vec<String>> {
         }
         let mut command = (*line).to_owned();
         let end = line.split_once("<<'").and_then(|(_, word)| word.split('\'').next());
-        while end.is_some_and(|end| command.lines().last() != Some(end)) || command.ends_with('\\') || command.ends_with("&&") {
+        while end.is_some_and(|end| command.lines().last() != Some(end))
+            || command.ends_with('\\')
+            || command.ends_with("&&")
+        {
             let Some(next) = rest.next() else { bail!("unfinished: {command}") };
             command = format!("{command}\n{next}");
         }

@@ -31,7 +31,7 @@ enum Approach {
 }
 
 impl<P: Platform> Node<P> {
-    /// Brings the kernel to what is wanted and reads it again.
+    /// Brings the kernel to what is wanted and reads it again; when addresses come new the next call does that.
     ///
     /// # Errors
     /// The kernel refused a step or still differs afterwards. The node is not ready then, and what was
@@ -50,6 +50,7 @@ impl<P: Platform> Node<P> {
         if self.world.cluster_networks(&self.settings.cluster_cidrs).is_empty() {
             return Err(NodeError::ClusterUnknown);
         }
+        self.is_unseen = false;
         let mut facts = self.platform.facts().await?;
         facts.dead_hops = self.dead_hops.clone();
         self.foreign_tables = Some(facts.foreign_tables.clone());
@@ -145,12 +146,12 @@ impl<P: Platform> Node<P> {
     /// Connections that come with an address are loaded before anything is sent with it: a packet of the same pod would
     /// begin another one, with another port perhaps.
     async fn bring(&mut self, desired: &Desired) -> Result<(), NodeError> {
-        let mut observed = self.platform.observe().await?;
+        let observed = self.platform.observe().await?;
         let inherits = self.replication.is_some();
         if let Some(closed) = inherits.then(|| desired.before_new_sources(&observed)).flatten() {
             self.approach(&observed, &closed).await?;
             self.play().await;
-            observed = self.platform.observe().await?;
+            return self.open(closed, desired).await;
         }
         match self.approach(&observed, desired).await? {
             Approach::Unneeded => self.believed = observed,
@@ -158,6 +159,15 @@ impl<P: Platform> Node<P> {
         }
         self.play().await;
         Ok(())
+    }
+
+    /// Gives the permission to send with new addresses. While the kernel would be read again the pods here had to wait,
+    /// and nobody would be told where the addresses are: the next reconcile, which is due at once, verifies.
+    async fn open(&mut self, closed: Desired, desired: &Desired) -> Result<(), NodeError> {
+        let steps = plan(&closed.state, desired);
+        self.believed = closed.state;
+        self.is_unseen = true;
+        self.carry_out(&steps).await
     }
 
     async fn play(&mut self) {

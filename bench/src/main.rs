@@ -7,6 +7,7 @@
 mod add;
 mod document;
 mod figures;
+
 mod options;
 mod plot;
 mod report;
@@ -33,7 +34,7 @@ struct Section {
 /// In the order in which they run.
 const SECTIONS: &[Section] = &[
     Section { name: "add", rounds: 100, run: add::run },
-    Section { name: "takeover", rounds: 10, run: takeover::run },
+    Section { name: "takeover", rounds: 50, run: takeover::run },
 ];
 
 fn main() -> ExitCode {

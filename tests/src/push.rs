@@ -19,6 +19,9 @@ const PORT: u16 = 5062;
 /// Longest time for a call to arrive.
 const CALL: Duration = Duration::from_secs(10);
 
+/// A pod that heard nothing for so long at the end will not any more.
+const ENDED: Duration = Duration::from_millis(300);
+
 /// A pod that called once.
 struct Silent {
     socket: UdpSocket,
@@ -92,7 +95,7 @@ impl Pushes {
                     told.fetch_add(1, Ordering::Relaxed);
                 }
             }
-            pods.iter().map(|pod| pod.gap).collect()
+            pods.iter().map(|pod| if pod.last.elapsed() > ENDED { Duration::MAX } else { pod.gap }).collect()
         });
         Ok(Self { seen, came, spoke, stop, thread })
     }
@@ -108,7 +111,7 @@ impl Pushes {
         until(limit, "the pods to hear the server", enough)
     }
 
-    /// Ends it: the longest time without a push, of each pod.
+    /// Ends it: the longest time without a push, of each pod; [`Duration::MAX`] of one that hears none at the end.
     ///
     /// # Errors
     /// When a pod spoke after its call.

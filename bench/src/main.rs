@@ -7,6 +7,7 @@
 mod add;
 mod document;
 mod figures;
+mod leak;
 
 mod options;
 mod plot;
@@ -34,6 +35,7 @@ struct Section {
 /// In the order in which they run.
 const SECTIONS: &[Section] = &[
     Section { name: "add", rounds: 100, run: add::run },
+    Section { name: "leak", rounds: 1000, run: leak::run },
     Section { name: "takeover", rounds: 50, run: takeover::run },
 ];
 

@@ -43,9 +43,10 @@ impl Witness {
 
     /// Counts what was seen since the last time.
     pub(crate) fn look(&self) -> Result<()> {
+        // One at a time: who takes packets also takes the mark by which another one knows that he has all of them.
+        let mut tallies = self.tallies.lock().unwrap_or_else(PoisonError::into_inner);
         for (router, capture) in &self.captures {
             let packets = capture.take()?;
-            let mut tallies = self.tallies.lock().unwrap_or_else(PoisonError::into_inner);
             for captured in packets.iter().filter(|captured| is_of_a_pod(captured)) {
                 let Some(number) = number(&captured.packet.payload) else { continue };
                 tallies.entry(number).or_default().count(*router, captured);

@@ -31,10 +31,22 @@ pub(crate) fn run(rounds: usize) -> Result<Report> {
         replicated.chain(UNREPLICATED.into_iter().map(|harm| Row::new(harm, Replication::Off))).collect();
     for round in 1..=rounds {
         say(&format!("    round {round} of {rounds}"));
-        for row in &mut rows {
+        for row in rows.iter_mut().filter(|row| row.has_turn(round)) {
             let stage = &mut stages[usize::from(row.replication == Replication::Off)];
-            row.add(run::once(stage, row.harm).with_context(|| row.name())?);
+            turn(stage, row).with_context(|| row.name())?;
         }
     }
     Ok(rows::report(&rows))
+}
+
+/// One run. A cluster whose run failed is of no use any more.
+fn turn(stage: &mut Stage, row: &mut Row) -> Result<()> {
+    let outcome = run::once(stage, row.harm).or_else(|error| {
+        say(&format!("    failed: {}: {error:#}", row.name()));
+        row.failed += 1;
+        *stage = Stage::new(row.replication)?;
+        run::once(stage, row.harm)
+    });
+    row.add(outcome?);
+    Ok(())
 }

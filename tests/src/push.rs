@@ -67,7 +67,7 @@ pub struct Pushes {
     came: Arc<Mutex<Vec<u32>>>,
     spoke: Arc<AtomicU32>,
     stop: Arc<AtomicBool>,
-    thread: JoinHandle<Vec<Duration>>,
+    thread: Option<JoinHandle<Vec<Duration>>>,
 }
 
 impl Pushes {
@@ -97,7 +97,7 @@ impl Pushes {
             }
             pods.iter().map(|pod| if pod.last.elapsed() > ENDED { Duration::MAX } else { pod.gap }).collect()
         });
-        Ok(Self { seen, came, spoke, stop, thread })
+        Ok(Self { seen, came, spoke, stop, thread: Some(thread) })
     }
 
     /// Waits until each pod heard so many from now on.
@@ -115,11 +115,21 @@ impl Pushes {
     ///
     /// # Errors
     /// When a pod spoke after its call.
-    pub fn stop(self) -> Result<Vec<Duration>> {
-        self.stop.store(true, Ordering::Relaxed);
-        let gaps = self.thread.join().map_err(|_| anyhow!("the server has failed"))?;
+    pub fn stop(mut self) -> Result<Vec<Duration>> {
+        let gaps = self.end().ok_or_else(|| anyhow!("the server has failed"))?;
         let spoke = self.spoke.load(Ordering::Relaxed);
         ensure!(spoke == 0, "a pod spoke {spoke} times");
         Ok(gaps)
+    }
+
+    fn end(&mut self) -> Option<Vec<Duration>> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.take()?.join().ok()
+    }
+}
+
+impl Drop for Pushes {
+    fn drop(&mut self) {
+        self.end();
     }
 }

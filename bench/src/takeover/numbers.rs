@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use sortie_testkit::Namespace;
 use sortie_testkit::cluster::SERVER;
 
@@ -29,7 +29,7 @@ pub(crate) struct Count {
 /// A sender at work.
 pub(crate) struct Numbers {
     stop: Arc<AtomicBool>,
-    thread: JoinHandle<Count>,
+    thread: Option<JoinHandle<Count>>,
 }
 
 impl Numbers {
@@ -43,12 +43,22 @@ impl Numbers {
         let stop = Arc::new(AtomicBool::new(false));
         let over = Arc::clone(&stop);
         let thread = std::thread::spawn(move || count(&socket, &over));
-        Ok(Self { stop, thread })
+        Ok(Self { stop, thread: Some(thread) })
     }
 
-    pub(crate) fn stop(self) -> Result<Count> {
+    pub(crate) fn stop(mut self) -> Result<Count> {
+        self.end().context("a sender has failed")
+    }
+
+    fn end(&mut self) -> Option<Count> {
         self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().map_err(|_| anyhow!("a sender has failed"))
+        self.thread.take()?.join().ok()
+    }
+}
+
+impl Drop for Numbers {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 

@@ -24,12 +24,19 @@ const PARTS: usize = 20;
 pub(crate) struct Row {
     pub(crate) harm: Harm,
     pub(crate) replication: Replication,
+    /// Runs that were repeated.
+    pub(crate) failed: usize,
     outcomes: Vec<Outcome>,
 }
 
 impl Row {
     pub(crate) fn new(harm: Harm, replication: Replication) -> Self {
-        Self { harm, replication, outcomes: Vec::new() }
+        Self { harm, replication, failed: 0, outcomes: Vec::new() }
+    }
+
+    /// What is not replicated takes long to be given up; every other round has to do.
+    pub(crate) fn has_turn(&self, round: usize) -> bool {
+        self.replication == Replication::On || !round.is_multiple_of(2)
     }
 
     pub(crate) fn add(&mut self, outcome: Outcome) {
@@ -72,6 +79,7 @@ impl Row {
     fn figures(&self) -> Vec<Figure> {
         let name = self.name();
         let mut figures = vec![Figure::never(format!("{name}: packets leaked"), self.leaked(), "packets")];
+        figures.push(Figure::never(format!("{name}: failed"), self.failed, "runs"));
         if self.replication == Replication::Off {
             return figures;
         }
@@ -126,15 +134,15 @@ pub(crate) fn report(rows: &[Row]) -> Report {
 }
 
 fn outbound(rows: &[Row]) -> Table {
-    let head = ["what happens to the owner", "UDP, ms", "TCP, ms", "SCTP, ms", "server push, ms"];
-    let counts = ["TCP connections broken", "ports changed", "leaked", "two senders"];
+    let head = ["what happens to the owner", "runs", "UDP, ms", "TCP, ms", "SCTP, ms", "server push, ms"];
+    let counts = ["TCP connections broken", "ports changed", "leaked", "two senders", "runs failed"];
     let mut table = Table::new(head.into_iter().chain(counts)).caption("Pods that call a server:");
     for row in rows {
         let [udp, tcp, sctp] = [Transport::Udp, Transport::Tcp, Transport::Sctp].map(|t| spread(&row.outbound(t)));
         let changed = row.total(|outcome| outcome.outbound.changed);
         let broken = row.broken(|outcome| &outcome.outbound);
-        let counts = [broken, changed, row.leaked(), row.total(|outcome| outcome.overlaps)];
-        let cells = [row.name(), udp, tcp, sctp, spread(&row.pushes())];
+        let counts = [broken, changed, row.leaked(), row.total(|outcome| outcome.overlaps), row.failed];
+        let cells = [row.name(), row.outcomes.len().to_string(), udp, tcp, sctp, spread(&row.pushes())];
         table.row(cells.into_iter().chain(counts.map(|count| count.to_string())));
     }
     table

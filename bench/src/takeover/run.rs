@@ -19,7 +19,7 @@ const HEARD: u32 = 20;
 const ANSWERS: u64 = 50;
 /// How long others wait, after pods are served again, for clients and, where connections are not replicated, for a server
 /// to come through.
-const GIVEN_UP: Duration = Duration::from_millis(700);
+const GIVEN_UP: Duration = Duration::from_millis(400);
 /// A flow that was silent for so long at the end is over.
 const ENDED: Duration = Duration::from_millis(300);
 /// Of a silence that has no end.
@@ -132,18 +132,31 @@ impl Traffic {
 
 /// The owner is struck, watched and mended.
 pub(crate) fn once(stage: &mut Stage, harm: Harm) -> Result<Outcome> {
-    let owner = stage.owner;
-    let victim = harm.victim(owner, &Stage::without(owner));
-    let watched: Vec<usize> = Stage::without(owner).into_iter().filter(|number| *number != victim).collect();
     let capture = Capture::start(&stage.cluster.switch)?;
-    let traffic = Traffic::start(stage, &watched, harm).with_context(|| stage.cluster.logs())?;
-    traffic.is_whole().with_context(|| stage.cluster.logs())?;
+    let (traffic, victim) = served(stage, harm)?;
+    capture.clear()?;
     harm.strike(&stage.cluster, victim)?;
     let next = stage.cluster.await_owner(&Stage::without(victim), AGREE)?;
     traffic.goes_on(stage.replication).with_context(|| stage.cluster.logs())?;
     let outcome = end(traffic, &capture, next)?;
     stage.mend(harm, victim)?;
     Ok(outcome)
+}
+
+/// Traffic of those who will stay, and who is to be struck. On a busy machine the address may move meanwhile.
+fn served(stage: &mut Stage, harm: Harm) -> Result<(Traffic, usize)> {
+    loop {
+        let owner = stage.owner;
+        let victim = harm.victim(owner, &Stage::without(owner));
+        let watched: Vec<usize> = Stage::without(owner).into_iter().filter(|number| *number != victim).collect();
+        let traffic = Traffic::start(stage, &watched, harm).with_context(|| stage.cluster.logs())?;
+        traffic.is_whole().with_context(|| stage.cluster.logs())?;
+        if stage.owner()? == owner {
+            return Ok((traffic, victim));
+        }
+        drop(traffic);
+        stage.settle()?;
+    }
 }
 
 fn end(traffic: Traffic, capture: &Capture, next: usize) -> Result<Outcome> {

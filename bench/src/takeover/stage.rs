@@ -79,10 +79,15 @@ impl Stage {
         self.settle()
     }
 
-    fn settle(&mut self) -> Result<()> {
+    /// Who owns at present, when all agree.
+    pub(crate) fn owner(&self) -> Result<usize> {
+        self.cluster.await_owner(&(1..=NODES).collect::<Vec<_>>(), AGREE)
+    }
+
+    /// Waits until all agree and every pod is served.
+    pub(crate) fn settle(&mut self) -> Result<()> {
         self.runs += 1;
-        let everybody: Vec<usize> = (1..=NODES).collect();
-        self.owner = self.cluster.await_owner(&everybody, AGREE)?;
+        self.owner = self.owner()?;
         let first = [Flow::udp(5060, SERVER.into())];
         let pods = self.cluster.nodes.iter().map(|node| Stream::start(&node.pod, &first, PACE));
         let pods = pods.collect::<Result<Vec<_>>>()?;

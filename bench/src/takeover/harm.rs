@@ -48,8 +48,8 @@ impl Harm {
             Self::Dead => "node dead",
             Self::Unplugged => "outer link down",
             Self::Partitioned => "cut off from the other nodes",
-            Self::Minority => "split 1 \\| 2, owner alone",
-            Self::Majority => "split 2 \\| 1, owner not alone",
+            Self::Minority => "network split, owner alone",
+            Self::Majority => "network split, owner with another",
             Self::Planned => "planned (SIGTERM)",
         }
     }

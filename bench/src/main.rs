@@ -7,6 +7,8 @@
 mod add;
 mod document;
 mod figures;
+mod leak;
+
 mod options;
 mod plot;
 mod report;
@@ -33,7 +35,8 @@ struct Section {
 /// In the order in which they run.
 const SECTIONS: &[Section] = &[
     Section { name: "add", rounds: 100, run: add::run },
-    Section { name: "takeover", rounds: 10, run: takeover::run },
+    Section { name: "leak", rounds: 1000, run: leak::run },
+    Section { name: "takeover", rounds: 50, run: takeover::run },
 ];
 
 fn main() -> ExitCode {

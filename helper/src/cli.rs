@@ -73,6 +73,7 @@ flags of run (those without * also of uninstall):
   --tunnel-port N          UDP port of the tunnel   [4797]
   --peer-port N          * UDP and TCP port of the helpers among each other   [7343]
   --peer-key-file PATH   * secret of the helpers, at least 32 bytes; needed where several nodes could own an address
+  --replication MODE     * on | off: whether connections of addresses this node could own next are kept here   [on]
   --metrics-addr ADDR:PORT * answer /metrics, /healthz and /readyz there over HTTP   [off]
   --log-level LEVEL        error | warn | info | debug   [info]
   --log-file PATH          instead of standard error
@@ -122,9 +123,18 @@ pub(crate) struct RunOptions {
     pub(crate) rules_max: usize,
     pub(crate) peer_port: u16,
     pub(crate) peer_key_file: Option<PathBuf>,
+    pub(crate) replicating: Replicating,
     /// Where metrics and probes are answered; nowhere without.
     pub(crate) metrics: Option<SocketAddr>,
     pub(crate) place: NodeOptions,
+}
+
+/// Whether a node tells and keeps connections of addresses that another one could own next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Replicating {
+    #[default]
+    On,
+    Off,
 }
 
 /// Options of `status`.
@@ -165,6 +175,7 @@ struct Flags {
     rules_max: Option<usize>,
     peer_port: Option<u16>,
     peer_key_file: Option<PathBuf>,
+    replicating: Replicating,
     metrics: Option<SocketAddr>,
     numbers: Numbers,
     log_level: Option<LevelFilter>,
@@ -232,6 +243,7 @@ impl Flags {
             "rules-max" => self.rules_max = Some(number("--rules-max", &text)?),
             "peer-port" => self.peer_port = Some(number("--peer-port", &text)?),
             "peer-key-file" => self.peer_key_file = Some(text.into()),
+            "replication" => self.replicating = replicating(&text)?,
             "metrics-addr" => self.metrics = address(&text)?,
             "table-range" => self.numbers.tables = tables(&text)?,
             "packet-mark" => self.numbers.packet_mark = mask("--packet-mark", &text, MARK_BITS.0)?,
@@ -280,6 +292,7 @@ impl Flags {
             rules_max: self.rules_max.unwrap_or(ids::RULES_MAX),
             peer_port: self.peer_port.unwrap_or(ids::PEER_PORT),
             peer_key_file: self.peer_key_file,
+            replicating: self.replicating,
             metrics: self.metrics,
             place,
         }))
@@ -319,6 +332,14 @@ fn steering(text: &str) -> Result<Steering, UsageError> {
         "rules" => Ok(Steering::Rules),
         "marks" => Ok(Steering::Marks),
         _ => Err(value("--steering", format!("{text:?} is unknown"), "use auto, rules or marks")),
+    }
+}
+
+fn replicating(text: &str) -> Result<Replicating, UsageError> {
+    match text {
+        "on" => Ok(Replicating::On),
+        "off" => Ok(Replicating::Off),
+        _ => Err(value("--replication", format!("{text:?} is unknown"), "use on or off")),
     }
 }
 
@@ -447,6 +468,7 @@ mod tests {
         assert!(refusal("run --node n1 --manifests m --kube-vip-annotations").contains("--kubernetes"));
         assert!(refusal("run --node n1 --manifests m --startup-taint t").contains("--kubernetes"));
         assert!(refusal("run --node n1 --manifests m --metrics-addr 7344").contains("127.0.0.1:7344"));
+        assert!(refusal("run --node n1 --manifests m --replication maybe").contains("--replication"));
         assert!(refusal("run --node n1 --manifests m --nod x").contains("--nod"));
         assert!(refusal("walk").contains("walk"));
     }

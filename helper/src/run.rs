@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, sleep_until};
 
 use crate::catalogue::Catalogue;
-use crate::cli::RunOptions;
+use crate::cli::{Replicating, RunOptions};
 use crate::health::Health;
 use crate::metrics::Tally;
 use crate::node::{Node, Settings};
@@ -242,9 +242,11 @@ impl Daemon {
         let (give, streams) = oneshot::channel();
         let mut ownership =
             Ownership::start(ownership::Setup { node, listen, key, own: self.own.clone(), file, streams: give }, plan)?;
-        let marks = (self.options.place.numbers.ct_mark, self.options.place.numbers.node_mark);
-        let setup = replication::Setup { node, marks, streams, holdings: ownership.watch() };
-        self.node.replicate(Replication::start(setup)?);
+        if self.options.replicating == Replicating::On {
+            let marks = (self.options.place.numbers.ct_mark, self.options.place.numbers.node_mark);
+            let setup = replication::Setup { node, marks, streams, holdings: ownership.watch() };
+            self.node.replicate(Replication::start(setup)?);
+        }
         log::info!("deciding with others node={node} listen={listen}");
         // What is in the kernel stays there until it is known whether it may.
         let _ = tokio::time::timeout(FIRST_DECISION, ownership.decided()).await;

@@ -19,6 +19,9 @@ const PORT: u16 = 5062;
 /// Longest time for a call to arrive.
 const CALL: Duration = Duration::from_secs(30);
 
+/// A pod that heard nothing for so long at the end will not any more.
+const ENDED: Duration = Duration::from_millis(300);
+
 /// A pod that called once.
 struct Silent {
     socket: UdpSocket,
@@ -64,7 +67,7 @@ pub struct Pushes {
     came: Arc<Mutex<Vec<u32>>>,
     spoke: Arc<AtomicU32>,
     stop: Arc<AtomicBool>,
-    thread: JoinHandle<Vec<Duration>>,
+    thread: Option<JoinHandle<Vec<Duration>>>,
 }
 
 impl Pushes {
@@ -92,9 +95,9 @@ impl Pushes {
                     told.fetch_add(1, Ordering::Relaxed);
                 }
             }
-            pods.iter().map(|pod| pod.gap).collect()
+            pods.iter().map(|pod| if pod.last.elapsed() > ENDED { Duration::MAX } else { pod.gap }).collect()
         });
-        Ok(Self { seen, came, spoke, stop, thread })
+        Ok(Self { seen, came, spoke, stop, thread: Some(thread) })
     }
 
     /// Waits until each pod heard so many from now on.
@@ -108,15 +111,25 @@ impl Pushes {
         until(limit, "the pods to hear the server", enough)
     }
 
-    /// Ends it: the longest time without a push, of each pod.
+    /// Ends it: the longest time without a push, of each pod; [`Duration::MAX`] of one that hears none at the end.
     ///
     /// # Errors
     /// When a pod spoke after its call.
-    pub fn stop(self) -> Result<Vec<Duration>> {
-        self.stop.store(true, Ordering::Relaxed);
-        let gaps = self.thread.join().map_err(|_| anyhow!("the server has failed"))?;
+    pub fn stop(mut self) -> Result<Vec<Duration>> {
+        let gaps = self.end().ok_or_else(|| anyhow!("the server has failed"))?;
         let spoke = self.spoke.load(Ordering::Relaxed);
         ensure!(spoke == 0, "a pod spoke {spoke} times");
         Ok(gaps)
+    }
+
+    fn end(&mut self) -> Option<Vec<Duration>> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.take()?.join().ok()
+    }
+}
+
+impl Drop for Pushes {
+    fn drop(&mut self) {
+        self.end();
     }
 }

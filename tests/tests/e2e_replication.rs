@@ -125,6 +125,23 @@ fn silent_pods_are_reached_after_the_owners_node_died() -> Result<()> {
 }
 
 #[test]
+fn nothing_is_inherited_where_replication_is_off() -> Result<()> {
+    let mut cluster = Cluster::new(COUNT)?;
+    cluster.manifest("all.yaml", &manifests(COUNT))?;
+    all().into_iter().try_for_each(|number| cluster.start_with(number, &["--replication", "off"]))?;
+    let owner = cluster.await_owner(&all(), AGREE)?;
+    let pushes = Pushes::start(&cluster, &others(owner), PACE).with_context(|| cluster.logs())?;
+    pushes.heard(20, AGREE)?;
+    cluster.signal(owner, Signal::SIGKILL)?;
+    let next = cluster.await_owner(&others(owner), AGREE)?;
+    let pod = others(owner).into_iter().find(|number| *number != next).context("three nodes")?;
+    let call = format!("src=10.244.{pod}.2 dst={} sport=5062", SERVER.0);
+    let held = kernel::connections(&cluster.nodes[next - 1].namespace, &call)?;
+    ensure!(held.is_empty(), "{held:?}");
+    pushes.stop().map(drop)
+}
+
+#[test]
 fn silent_pods_are_reached_after_a_planned_move() -> Result<()> {
     survive("planned move", Cluster::stop)
 }

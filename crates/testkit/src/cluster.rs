@@ -119,13 +119,22 @@ impl Cluster {
     /// # Errors
     /// When it is not built.
     pub fn start(&mut self, number: usize) -> Result<()> {
+        self.start_with(number, &[])
+    }
+
+    /// As [`Cluster::start`], with more flags. One that runs is killed.
+    ///
+    /// # Errors
+    /// As [`Cluster::start`].
+    pub fn start_with(&mut self, number: usize, flags: &[&str]) -> Result<()> {
         let mut command = Command::new(programs::ours("sortie-helper")?);
         command.args(["run", "--log-level", "debug", "--node", &format!("n{number}"), "--manifests"]);
         command.arg(self.net.scratch().folder("manifests")?);
         command.arg("--state-dir").arg(self.net.scratch().folder(&format!("state{number}"))?);
-        command.arg("--socket").arg(self.socket(number)).arg("--peer-key-file").arg(self.path("key"));
+        command.arg("--socket").arg(self.socket(number)).arg("--peer-key-file").arg(self.path("key")).args(flags);
         let log = self.path(&format!("helper{number}.log"));
         let node = &mut self.nodes[number - 1];
+        node.helper = None;
         node.helper = Some(Process::start(&node.namespace, &mut command, &log)?);
         Ok(())
     }

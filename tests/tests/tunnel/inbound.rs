@@ -1,12 +1,14 @@
 //! Clients reach pods of any node by the Service's address and by any node's port.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
 use sortie_testkit::cluster::{Cluster, manifests};
-use sortie_testkit::{Capture, Captured, Door, Echo, Flow, Namespace, Transport, probe};
+use sortie_testkit::probe::udp_socket;
+use sortie_testkit::{Capture, Captured, Door, Echo, Flow, Namespace, Transport, probe, until};
 
-use super::stage::{AGREE, everybody, others, pod_address, running, vips};
+use super::stage::{AGREE, PACE, everybody, others, pod_address, running, vips};
 
 const CLIENT: u16 = 40_000;
 
@@ -87,6 +89,39 @@ fn a_far_client_reaches_a_pod_of_the_owner_and_is_answered_with_the_address() ->
 #[test]
 fn a_far_client_reaches_a_pod_of_another_node_and_is_answered_by_the_owner_with_the_address() -> Result<()> {
     far_client(|owner| others(owner)[0])
+}
+
+/// A router that knows the address at a node that has lost it, or does not have it yet, sends there.
+#[test]
+fn a_client_that_was_led_to_another_node_is_answered_when_that_node_takes_over() -> Result<()> {
+    let (cluster, _capture) = running(&manifests(super::COUNT))?;
+    let owner = cluster.await_owner(&everybody(&cluster), AGREE)?;
+    let vip = vips()[0];
+    let target = format!("ip daddr {vip}");
+    let _echoes = everybody(&cluster).into_iter().map(|node| serve(&cluster, node)).collect::<Result<Vec<_>>>()?;
+    let to = SocketAddr::new(vip, 5060);
+    let socket = cluster.server.with(|| udp_socket(SocketAddr::new([0; 4].into(), CLIENT)))?;
+    socket.connect(to).context("cannot connect")?;
+    socket.set_read_timeout(Some(PACE)).context("cannot set a time limit")?;
+    let mut answered = || socket.send(b"?").is_ok() && socket.recv(&mut [0; 64]).is_ok();
+    for node in others(owner) {
+        let other = &cluster.nodes[node - 1];
+        translate_local(&other.namespace, (&target, "ip6 daddr ::1"), node)?;
+        for device in ["all", "eth1"] {
+            other.namespace.sysctl(&format!("net/ipv4/conf/{device}/rp_filter"), "0")?;
+        }
+        cluster.router.ip(&format!("route replace {vip}/32 via {}", other.outer()))?;
+        let sport = format!("sport={CLIENT} ");
+        until(AGREE, "the client at the wrong node", || {
+            let is_answered = answered();
+            let known = other.namespace.run("conntrack", &["-L", "-p", "udp", "-d", &vip.to_string()]);
+            !is_answered && known.is_ok_and(|known| known.contains(&sport))
+        })?;
+    }
+    cluster.router.ip(&format!("route del {vip}/32"))?;
+    cluster.signal(owner, Signal::SIGKILL)?;
+    cluster.await_owner(&others(owner), AGREE)?;
+    until(AGREE, "an answer by the new owner", &mut answered).with_context(|| cluster.logs())
 }
 
 /// Which pod a node port leads to, seen from the node.

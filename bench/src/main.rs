@@ -8,6 +8,7 @@ mod add;
 mod document;
 mod figures;
 mod options;
+mod packets;
 mod plot;
 mod report;
 mod statistics;
@@ -34,6 +35,7 @@ struct Section {
 const SECTIONS: &[Section] = &[
     Section { name: "add", rounds: 100, run: add::run },
     Section { name: "takeover", rounds: 10, run: takeover::run },
+    Section { name: "packets", rounds: 9, run: packets::run },
 ];
 
 fn main() -> ExitCode {

@@ -14,6 +14,7 @@ mod report;
 mod statistics;
 mod table;
 mod takeover;
+mod throughput;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -36,6 +37,7 @@ const SECTIONS: &[Section] = &[
     Section { name: "add", rounds: 100, run: add::run },
     Section { name: "takeover", rounds: 10, run: takeover::run },
     Section { name: "packets", rounds: 9, run: packets::run },
+    Section { name: "throughput", rounds: 10, run: throughput::run },
 ];
 
 fn main() -> ExitCode {

@@ -36,8 +36,8 @@ struct Section {
 const SECTIONS: &[Section] = &[
     Section { name: "add", rounds: 100, run: add::run },
     Section { name: "takeover", rounds: 10, run: takeover::run },
-    Section { name: "packets", rounds: 9, run: packets::run },
-    Section { name: "throughput", rounds: 10, run: throughput::run },
+    Section { name: "packets", rounds: 12, run: packets::run },
+    Section { name: "throughput", rounds: 12, run: throughput::run },
 ];
 
 fn main() -> ExitCode {

@@ -80,9 +80,13 @@ impl Results<'_> {
         let base: Vec<String> = (0..4).map(|kind| format!("{:.0}", self.nanoseconds(Way::Base, kind))).collect();
         let caption = format!(
             "Time for a packet relative to the base, median and quartiles. The base takes {} ns (in the order of the \
-             columns), of which {:.0} ns are the sender's.",
+             columns), of which {:.0} ns are the sender's. {} packets were lost.",
             base.join(", "),
-            self.nanoseconds(Way::Sender, SELECTED)
+            self.nanoseconds(Way::Sender, SELECTED),
+            match self.all_lost() {
+                0 => "No".to_owned(),
+                count => count.to_string(),
+            }
         );
         let columns = ["", "selected pods"].into_iter().chain(KINDS);
         let mut table = Table::new(columns).caption(&caption);
@@ -136,10 +140,15 @@ impl Results<'_> {
                 ));
             }
         }
-        let ours = self.0.iter().filter(|measured| !matches!(measured.way, Way::Sender | Way::Only(_)));
-        let lost: u64 = ours.flat_map(|measured| &measured.series).map(|series| series.lost).sum();
-        figures.push(Figure::never("packets lost", usize::try_from(lost).unwrap_or(usize::MAX), "packets"));
+        figures.push(Figure::never("packets lost", self.all_lost(), "packets"));
         figures
+    }
+
+    /// Of whole ways: what is left of a part may rightly drop.
+    fn all_lost(&self) -> usize {
+        let whole = self.0.iter().filter(|measured| !matches!(measured.way, Way::Only(_)));
+        let lost: u64 = whole.flat_map(|measured| &measured.series).map(|series| series.lost).sum();
+        usize::try_from(lost).unwrap_or(usize::MAX)
     }
 
     fn plot(&self, name: &'static str, kind: usize, title: &str) -> Plot {

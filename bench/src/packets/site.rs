@@ -27,6 +27,8 @@ const FLOWS: u16 = 64;
 const FIRST_PORT: u16 = 20_000;
 /// How long a single answer may take.
 const ANSWER: Duration = Duration::from_millis(500);
+/// How often a flow may try: a packet may be lost while a link address is asked for.
+const TRIES: usize = 3;
 /// Every pod of the node.
 pub(super) const POD_NET: &str = "10.244.0.0/16";
 /// Where addresses of Services come from.
@@ -179,6 +181,17 @@ fn pod(net: &Net, node: &Namespace, who: Who) -> Result<Namespace> {
 fn answered(port: u16, server: &UdpSocket) -> Result<()> {
     let own = udp_socket(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)))?;
     own.set_read_timeout(Some(ANSWER))?;
+    let mut outcome = exchange(&own, server);
+    for _ in 1..TRIES {
+        if outcome.is_ok() {
+            break;
+        }
+        outcome = exchange(&own, server);
+    }
+    outcome
+}
+
+fn exchange(own: &UdpSocket, server: &UdpSocket) -> Result<()> {
     own.send_to(b"?", (SERVER, PORT)).context("cannot send")?;
     let mut buffer = [0; 16];
     let (_, from) = server.recv_from(&mut buffer).context("a request did not arrive")?;

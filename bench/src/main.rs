@@ -8,13 +8,14 @@ mod add;
 mod document;
 mod figures;
 mod leak;
-
 mod options;
+mod packets;
 mod plot;
 mod report;
 mod statistics;
 mod table;
 mod takeover;
+mod throughput;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -35,6 +36,8 @@ struct Section {
 /// In the order in which they run.
 const SECTIONS: &[Section] = &[
     Section { name: "add", rounds: 100, run: add::run },
+    Section { name: "packets", rounds: 12, run: packets::run },
+    Section { name: "throughput", rounds: 12, run: throughput::run },
     Section { name: "leak", rounds: 1000, run: leak::run },
     Section { name: "takeover", rounds: 50, run: takeover::run },
 ];

@@ -2,21 +2,26 @@
 
 use std::time::Duration;
 
-/// What is said about one series.
+/// What is said about one series: times in milliseconds, numbers as they are.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Summary {
-    /// Lower quartile, milliseconds.
+    /// Lower quartile.
     pub(crate) low: f64,
-    /// Median, milliseconds.
+    /// Median.
     pub(crate) median: f64,
-    /// Upper quartile, milliseconds.
+    /// Upper quartile.
     pub(crate) high: f64,
 }
 
 impl Summary {
     /// Of a series; zeros for an empty one.
     pub(crate) fn of(series: &[Duration]) -> Self {
-        let mut sorted: Vec<f64> = series.iter().map(|time| time.as_secs_f64() * 1000.0).collect();
+        Self::of_numbers(series.iter().map(|time| time.as_secs_f64() * 1000.0))
+    }
+
+    /// Of a series of numbers; zeros for an empty one.
+    pub(crate) fn of_numbers(series: impl Iterator<Item = f64>) -> Self {
+        let mut sorted: Vec<f64> = series.collect();
         sorted.sort_by(f64::total_cmp);
         Self { low: quantile(&sorted, 1), median: quantile(&sorted, 2), high: quantile(&sorted, 3) }
     }

@@ -36,6 +36,8 @@ const PACKAGES: &[(&str, Sign)] = &[
     ("conntrack", Sign::Program("conntrack")),
     // portmap and the reference bridge plugin
     ("iptables", Sign::Program("iptables")),
+    // offloads in the benchmark
+    ("ethtool", Sign::Program("ethtool")),
     // kubelet, and the machines it runs on
     ("mount", Sign::Program("mount")),
     ("procps", Sign::Program("sysctl")),

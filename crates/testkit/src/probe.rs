@@ -85,8 +85,12 @@ fn ask_tcp(flow: Flow, limit: Duration) -> Result<Option<Seen>> {
     Ok(read.ok().and_then(|_| Seen::read(&line)))
 }
 
-/// A socket whose port can be used again at once: it ends with a reset.
-pub(crate) fn tcp_socket(flow: Flow) -> Result<Socket> {
+/// A socket of the calling thread's namespace with the flow's own port, not yet connected. Its port can be used again at
+/// once: it ends with a reset.
+///
+/// # Errors
+/// When the own port cannot be used.
+pub fn tcp_socket(flow: Flow) -> Result<Socket> {
     let domain = if flow.to.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
     let socket = Socket::new(domain, Type::STREAM, None).context("no socket")?;
     if flow.to.is_ipv6() {

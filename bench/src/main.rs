@@ -10,6 +10,7 @@ mod figures;
 mod options;
 mod plot;
 mod report;
+mod start;
 mod statistics;
 mod table;
 mod takeover;
@@ -32,7 +33,8 @@ struct Section {
 
 /// In the order in which they run.
 const SECTIONS: &[Section] = &[
-    Section { name: "add", rounds: 100, run: add::run },
+    Section { name: "add", rounds: 60, run: add::run },
+    Section { name: "start", rounds: 3, run: start::run },
     Section { name: "takeover", rounds: 10, run: takeover::run },
 ];
 

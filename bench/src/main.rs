@@ -9,6 +9,7 @@ mod document;
 mod figures;
 mod options;
 mod plot;
+mod programming;
 mod report;
 mod start;
 mod statistics;
@@ -35,6 +36,7 @@ struct Section {
 const SECTIONS: &[Section] = &[
     Section { name: "add", rounds: 60, run: add::run },
     Section { name: "start", rounds: 3, run: start::run },
+    Section { name: "programming", rounds: 3, run: programming::run },
     Section { name: "takeover", rounds: 10, run: takeover::run },
 ];
 

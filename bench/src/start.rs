@@ -47,7 +47,7 @@ pub(crate) fn run(rounds: usize) -> Result<Report> {
 fn repetitions(crowd: usize, round: usize) -> usize {
     match crowd {
         1 => 16,
-        200.. => usize::from(round % 3 == 0),
+        200.. => usize::from(round.is_multiple_of(3)),
         _ => 1,
     }
 }

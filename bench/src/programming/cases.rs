@@ -100,15 +100,12 @@ fn has_gateway(lab: &Lab, variant: Variant) -> Result<bool> {
 /// Every pod is selected, by its new ports only.
 pub(crate) fn selects(lab: &Lab, count: usize, variant: Variant) -> Result<bool> {
     let table = kernel::own_table(&lab.node)?.unwrap_or_default();
-    let rules: String = table["nftables"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|o| o.get("rule"))
-        .map(ToString::to_string)
-        .collect();
+    let objects = || table["nftables"].as_array().into_iter().flatten();
+    let rules: String = objects().filter_map(|object| object.get("rule")).map(ToString::to_string).collect();
     let names = |variant| rules.contains(&format!("\"right\":{}", objects::port(variant)));
-    Ok(names(variant) && !names(variant.other()) && kernel::elements(&lab.node, "sel4")?.len() == count)
+    let pods = objects().filter_map(|object| object.get("map")).find(|map| map["name"] == "sel4");
+    let pods = pods.and_then(|map| map["elem"].as_array()).map_or(0, Vec::len);
+    Ok(names(variant) && !names(variant.other()) && pods == count)
 }
 
 fn has_addresses(lab: &Lab, count: usize, variant: Variant) -> Result<bool> {

@@ -10,7 +10,7 @@ help:
 	@echo "make image        container image for ctr, podman and docker, in target/image"
 	@echo "make bench        what it costs and how fast it is, beside the alternatives; writes docs/performance.md"
 	@echo "make bench-check  the last figures against their aims"
-	@echo "make bench-quick  cost of ADD against the reference plugins sbr and portmap"
+	@echo "make bench-quick  cost of ADD and DEL against the reference plugins sbr, portmap and tuning"
 	@echo "make bench-takeover  what pods notice when the owner of their address goes away"
 	@echo "make fmt          format the sources"
 

@@ -11,7 +11,9 @@ mod leak;
 mod options;
 mod packets;
 mod plot;
+mod programming;
 mod report;
+mod start;
 mod statistics;
 mod table;
 mod takeover;
@@ -35,9 +37,11 @@ struct Section {
 
 /// In the order in which they run.
 const SECTIONS: &[Section] = &[
-    Section { name: "add", rounds: 100, run: add::run },
+    Section { name: "add", rounds: 60, run: add::run },
+    Section { name: "start", rounds: 3, run: start::run },
     Section { name: "packets", rounds: 12, run: packets::run },
     Section { name: "throughput", rounds: 12, run: throughput::run },
+    Section { name: "programming", rounds: 3, run: programming::run },
     Section { name: "leak", rounds: 1000, run: leak::run },
     Section { name: "takeover", rounds: 50, run: takeover::run },
 ];

@@ -27,6 +27,14 @@ impl Summary {
     }
 }
 
+/// The smallest time that so many of a hundred do not exceed, milliseconds; zero for an empty series.
+pub(crate) fn percentile(series: &[Duration], of_hundred: usize) -> f64 {
+    let mut sorted = series.to_vec();
+    sorted.sort();
+    let rank = (sorted.len() * of_hundred).div_ceil(100).saturating_sub(1);
+    sorted.get(rank).map_or(0.0, |time| time.as_secs_f64() * 1000.0)
+}
+
 /// A count as a number to reckon with.
 pub(crate) fn f64_of(count: usize) -> f64 {
     u32::try_from(count).map_or(f64::from(u32::MAX), f64::from)
@@ -64,6 +72,12 @@ mod tests {
     fn an_even_series_is_interpolated() {
         let series: Vec<Duration> = [1, 2].map(Duration::from_millis).to_vec();
         assert!((Summary::of(&series).median - 1.5).abs() < 1e-9);
+    }
+
+    #[test]
+    fn the_nineteenth_of_twenty_is_the_95th_percentile() {
+        let series: Vec<Duration> = (1..=20).rev().map(Duration::from_millis).collect();
+        assert!((percentile(&series, 95) - 19.0).abs() < 1e-9 && percentile(&[], 95).abs() < 1e-9);
     }
 
     #[test]

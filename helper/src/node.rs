@@ -4,6 +4,7 @@
 //! again and agreed. Leaves out: where events come from ([`crate::run`]) and who may ask ([`crate::server`]).
 
 mod addresses;
+mod adopt;
 mod attach;
 mod check;
 mod entries;

@@ -52,7 +52,7 @@ const COMMANDS: &[Command] = &[
         run: programs::bench,
     },
     Command { name: "bench-check", help: "the last measurements against their aims", run: programs::bench_check },
-    Command { name: "bench-quick", help: "cost of ADD against sbr and portmap", run: programs::bench_quick },
+    Command { name: "bench-quick", help: "ADD and DEL against sbr, portmap and tuning", run: programs::bench_quick },
     Command { name: "bench-takeover", help: "what pods notice when an owner goes", run: programs::bench_takeover },
     Command { name: "fmt", help: "format the whole workspace", run: format_workspace },
 ];

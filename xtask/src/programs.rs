@@ -62,7 +62,8 @@ fn section(name: &str, arguments: &[String]) -> Vec<String> {
 /// Runs the benchmark with released programs.
 fn benchmark(root: &Path, arguments: &[String]) -> Result<()> {
     progress::line("==> benchmark");
-    Tool::new("cargo", root).arguments(&["build", "--release", "--locked", "--package", "sortie-bench"]).run()?;
+    let built = ["--package", "sortie-bench", "--package", "sortie-tests", "--bin", "sortie-bench", "--bin", "probe"];
+    Tool::new("cargo", root).arguments(&["build", "--release", "--locked"]).arguments(&built).run()?;
     let released = target(root).join("release");
     // State in memory, as `/run` is where the helper keeps it.
     let bench = Tool::new(released.join("sortie-bench"), root).variable("TMPDIR", "/dev/shm");

@@ -6,13 +6,31 @@
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nix::sys::ptrace;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
+use serde_json::Value;
+
+/// Command of CNI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Verb {
+    Add,
+    Del,
+}
+
+impl Verb {
+    /// As CNI writes it.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Add => "ADD",
+            Self::Del => "DEL",
+        }
+    }
+}
 
 /// A plugin and what it is called with.
 #[derive(Clone, Debug)]
@@ -30,24 +48,42 @@ impl Call {
     ///
     /// # Errors
     /// When the plugin refuses.
-    pub(crate) fn run(&self, verb: &str) -> Result<(String, Duration)> {
+    pub(crate) fn run(&self, verb: Verb) -> Result<(String, Duration)> {
+        let (output, took) = self.attempt(verb)?;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        if !output.status.success() {
+            bail!("{} {}: {}: {said}", self.program.display(), verb.word(), output.status);
+        }
+        Ok((said, took))
+    }
+
+    /// Runs `verb`, which is to be refused with the CNI error `code`, and returns the wall time.
+    ///
+    /// # Errors
+    /// When the plugin succeeds, or refuses for another reason.
+    pub(crate) fn refused(&self, verb: Verb, code: u64) -> Result<Duration> {
+        let (output, took) = self.attempt(verb)?;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let answer: Value = serde_json::from_str(&said).unwrap_or_default();
+        if output.status.success() || answer["code"] != code {
+            bail!("{} {} was to be refused with {code}: {said}", self.program.display(), verb.word());
+        }
+        Ok(took)
+    }
+
+    fn attempt(&self, verb: Verb) -> Result<(Output, Duration)> {
         let start = Instant::now();
         let mut child = self.start(verb)?;
         self.feed(&mut child)?;
         let output = child.wait_with_output().context("cannot wait for the plugin")?;
-        let took = start.elapsed();
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        if !output.status.success() {
-            bail!("{} {verb}: {}: {said}", self.program.display(), output.status);
-        }
-        Ok((said, took))
+        Ok((output, start.elapsed()))
     }
 
     /// Runs `verb` and returns the largest resident size of the process, in KiB.
     ///
     /// # Errors
     /// When it cannot be traced, or refuses.
-    pub(crate) fn memory(&self, verb: &str) -> Result<u64> {
+    pub(crate) fn memory(&self, verb: Verb) -> Result<u64> {
         let mut child = self.start(verb)?;
         let pid = Pid::from_raw(i32::try_from(child.id()).context("process id out of range")?);
         // It waits for its input, so it cannot be gone before it is traced.
@@ -64,17 +100,17 @@ impl Call {
                 WaitStatus::Exited(_, 0) => return peak.context("the kernel gave no high-water mark"),
                 WaitStatus::Exited(_, code) => {
                     let said = child.stdout.take().map(std::io::read_to_string).transpose().unwrap_or_default();
-                    bail!("{} {verb} ended with {code}: {}", self.program.display(), said.unwrap_or_default());
+                    bail!("{} ended with {code}: {}", self.program.display(), said.unwrap_or_default());
                 }
-                WaitStatus::Signaled(_, signal, _) => bail!("{} {verb} ended by {signal}", self.program.display()),
+                WaitStatus::Signaled(_, signal, _) => bail!("{} ended by {signal}", self.program.display()),
                 _ => {}
             }
         }
     }
 
-    fn start(&self, verb: &str) -> Result<Child> {
+    fn start(&self, verb: Verb) -> Result<Child> {
         let mut command = Command::new(&self.program);
-        command.env("CNI_COMMAND", verb).envs(self.environment.iter().cloned());
+        command.env("CNI_COMMAND", verb.word()).envs(self.environment.iter().cloned());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         command.spawn().with_context(|| format!("cannot start {}", self.program.display()))
     }

@@ -1,16 +1,17 @@
 //! The plugins that are compared, and the pods they are called for.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use sortie_testkit::tools::{Group, ensure};
 use sortie_testkit::{Lab, Main, Namespace, Network, programs};
 
-use crate::add::measure::Call;
+use crate::add::measure::{Call, Verb};
 
 /// What is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Subject {
     /// Ours, for a pod with a route, when another pod with the same wishes is there.
     Selected,
@@ -22,11 +23,14 @@ pub(crate) enum Subject {
     Sbr,
     /// Reference: port mappings by iptables.
     Portmap,
+    /// Reference: one switch of the pod's kernel.
+    Tuning,
 }
 
 impl Subject {
     /// In the order of the table.
-    pub(crate) const ALL: [Self; 5] = [Self::Selected, Self::First, Self::Unselected, Self::Sbr, Self::Portmap];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Selected, Self::First, Self::Unselected, Self::Sbr, Self::Portmap, Self::Tuning];
 
     /// What the table calls it.
     pub(crate) fn name(self) -> &'static str {
@@ -36,6 +40,7 @@ impl Subject {
             Self::Unselected => "sortie, other pod",
             Self::Sbr => "sbr",
             Self::Portmap => "portmap",
+            Self::Tuning => "tuning",
         }
     }
 
@@ -52,7 +57,7 @@ impl Subject {
             Ok((programs::ours("sortie")?, conf))
         };
         let (program, conf) = match self {
-            Self::Selected => own(json!({"routes": [{"route": "b", "ports": ["udp:5060"]}]})),
+            Self::Selected => own(json!({"routes": wishes()})),
             Self::First => own(json!({"routes": [{"route": "b", "ports": [format!("udp:{}", 10_000 + pod.number)]}]})),
             Self::Unselected => own(json!({})),
             Self::Sbr => reference("sbr", json!({})),
@@ -61,9 +66,29 @@ impl Subject {
                 json!({"snat": true, "runtimeConfig": {"portMappings": [
                 {"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}]}}),
             ),
+            Self::Tuning => reference(
+                "tuning",
+                json!({"sysctl": {"net.core.somaxconn": "500"}, "dataDir": bridge.lab.path("tuning")}),
+            ),
         }?;
         Ok(bridge.invocation(program, &conf, &pod.namespace))
     }
+
+    /// The call of ours for a pod with a route that waits for the helper for so long only.
+    pub(crate) fn impatient(bridge: &Bridge<'_>, pod: &Pod, limit: Duration) -> Result<Call> {
+        let mut conf = bridge.network.own_part(Some(&pod.result));
+        merge(&mut conf, json!({"routes": wishes(), "timeoutMilliseconds": limit.as_millis()}));
+        Ok(bridge.invocation(programs::ours("sortie")?, &conf, &pod.namespace))
+    }
+
+    /// Whether it is one of ours.
+    pub(crate) fn is_ours(self) -> bool {
+        matches!(self, Self::Selected | Self::First | Self::Unselected)
+    }
+}
+
+fn wishes() -> Value {
+    json!([{"route": "b", "ports": ["udp:5060"]}])
 }
 
 /// Version of CNI in every call.
@@ -95,14 +120,14 @@ impl<'a> Bridge<'a> {
     /// A new pod with a label of its own; `number` is what its own wishes may depend on.
     pub(crate) fn pod(&self, label: String, number: usize) -> Result<Pod> {
         let namespace = self.lab.net().namespace(&format!("pod-{label}"))?;
-        let (text, _) = self.invocation(self.tools.join("bridge"), &self.conf, &namespace).run("ADD")?;
+        let (text, _) = self.invocation(self.tools.join("bridge"), &self.conf, &namespace).run(Verb::Add)?;
         let result = serde_json::from_str(&text).context("bridge printed no JSON")?;
         Ok(Pod { namespace, number, result })
     }
 
     /// Removes it.
     pub(crate) fn remove(&self, pod: &Pod) -> Result<()> {
-        self.invocation(self.tools.join("bridge"), &self.conf, &pod.namespace).run("DEL")?;
+        self.invocation(self.tools.join("bridge"), &self.conf, &pod.namespace).run(Verb::Del)?;
         self.lab.net().remove(&pod.namespace);
         Ok(())
     }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use crate::lab::Lab;
@@ -98,10 +98,22 @@ impl<'a> Containerd<'a> {
     /// # Errors
     /// What containerd answers.
     pub fn call(&self, method: &str, request: &Value) -> Result<Value> {
+        self.ask(&[method], request)
+    }
+
+    /// The same request for several, all at once on one connection; each answer is in `answer`, beside `nanoseconds`.
+    fn call_many(&self, method: &str, requests: Vec<Value>) -> Result<Vec<Value>> {
+        let Value::Array(outcomes) = self.ask(&[method, "many"], &Value::Array(requests))? else {
+            bail!("{method} answered no list");
+        };
+        Ok(outcomes)
+    }
+
+    fn ask(&self, words: &[&str], input: &Value) -> Result<Value> {
         let mut cri = Command::new(ensure(Group::Containerd)?.join("cri"));
-        cri.arg(self.socket()).arg(method);
-        let text = self.node.with(|| command::text(&mut cri, &request.to_string()))?;
-        serde_json::from_str(&text).with_context(|| format!("{method} answered no JSON: {text}"))
+        cri.arg(self.socket()).args(words);
+        let text = self.node.with(|| command::text(&mut cri, &input.to_string()))?;
+        serde_json::from_str(&text).with_context(|| format!("{words:?} answered no JSON: {text}"))
     }
 
     /// Starts a pod with annotations: its sandbox, attached, with nothing in it yet.
@@ -109,6 +121,29 @@ impl<'a> Containerd<'a> {
     /// # Errors
     /// What containerd answers, a failed ADD for example.
     pub fn sandbox(&self, name: &str, annotations: &Value) -> Result<Sandbox> {
+        let (config, logs) = self.config(name, annotations)?;
+        let answer = self.call("RunPodSandbox", &json!({"config": config}))?;
+        Sandbox::new(&answer, config, logs)
+    }
+
+    /// Starts pods with annotations, all at once, and returns each with the time from its request to its answer.
+    ///
+    /// # Errors
+    /// What containerd answers; then some of them may run.
+    pub fn sandboxes(&self, names: &[String], annotations: &Value) -> Result<Vec<(Sandbox, Duration)>> {
+        let configs: Vec<(Value, PathBuf)> =
+            names.iter().map(|name| self.config(name, annotations)).collect::<Result<_>>()?;
+        let requests = configs.iter().map(|(config, _)| json!({"config": config})).collect();
+        let outcomes = self.call_many("RunPodSandbox", requests)?;
+        let pods = configs.into_iter().zip(outcomes);
+        pods.map(|((config, logs), outcome)| {
+            let nanoseconds = outcome["nanoseconds"].as_u64().context("an answer without its time")?;
+            Ok((Sandbox::new(&outcome["answer"], config, logs)?, Duration::from_nanos(nanoseconds)))
+        })
+        .collect()
+    }
+
+    fn config(&self, name: &str, annotations: &Value) -> Result<(Value, PathBuf)> {
         let logs = self.folder.join(name);
         std::fs::create_dir_all(&logs).with_context(|| format!("cannot create {}", logs.display()))?;
         let config = json!({
@@ -117,9 +152,7 @@ impl<'a> Containerd<'a> {
             "logDirectory": logs,
             "linux": {"cgroupParent": format!("/{}", self.group)},
         });
-        let answer = self.call("RunPodSandbox", &json!({"config": config}))?;
-        let id = answer["podSandboxId"].as_str().context("the sandbox has no id")?.to_owned();
-        Ok(Sandbox { id, config, logs })
+        Ok((config, logs))
     }
 
     /// Runs a container in a pod to its end and returns what it printed.
@@ -158,6 +191,16 @@ impl<'a> Containerd<'a> {
         self.call("StopPodSandbox", &id)?;
         self.call("RemovePodSandbox", &id).map(drop)
     }
+
+    /// Ends pods, all at once.
+    ///
+    /// # Errors
+    /// What containerd answers.
+    pub fn stop_all<'p>(&self, sandboxes: impl IntoIterator<Item = &'p Sandbox>) -> Result<()> {
+        let ids: Vec<Value> = sandboxes.into_iter().map(|sandbox| json!({"podSandboxId": sandbox.id})).collect();
+        self.call_many("StopPodSandbox", ids.clone())?;
+        self.call_many("RemovePodSandbox", ids).map(drop)
+    }
 }
 
 impl Drop for Containerd<'_> {
@@ -174,6 +217,13 @@ pub struct Sandbox {
     pub id: String,
     config: Value,
     logs: PathBuf,
+}
+
+impl Sandbox {
+    fn new(answer: &Value, config: Value, logs: PathBuf) -> Result<Self> {
+        let id = answer["podSandboxId"].as_str().context("the sandbox has no id")?.to_owned();
+        Ok(Self { id, config, logs })
+    }
 }
 
 fn configuration<'b>(lab: &Lab, bin: &'b Path) -> Result<Folders<'b>> {

@@ -2,18 +2,16 @@
 
 use sortie_core::allocation::{Demand, allocate};
 use sortie_core::apply;
-use sortie_core::desired::{Desired, Inputs, Member, Skeleton, skeleton};
-use sortie_core::model::{Attachment, Pod, PodReference};
+use sortie_core::desired::{Desired, Inputs, Skeleton, skeleton};
 use sortie_core::plan::{misled, plan};
 use sortie_core::selection::{Assignment, address_paths, interest, select_admitted};
 use sortie_core::state::{ConntrackFilter, NftKey, NodeState, Step};
 use sortie_core::world::NodeFacts;
-use sortie_ipc::StoredAttachment;
 use sortie_kernel::Platform;
 
 use super::attach::rules_in;
 use super::check::sentence;
-use super::{Held, Node, NodeError, Numbering, chain};
+use super::{Node, NodeError, Numbering, chain};
 
 /// Most differences named in an error.
 const NAMED: usize = 5;
@@ -107,32 +105,6 @@ impl<P: Platform> Node<P> {
             leased: &self.leased(),
             peering: self.peering().as_ref(),
         })
-    }
-
-    /// Finds the pods of this node that run without an attachment of ours.
-    fn adopt(&mut self) {
-        let pods = &self.world.pods;
-        self.departed.retain(|(name, uid)| pods.get(name).is_some_and(|pod| pod.meta.uid == *uid));
-        let loose = self.world.pods.values().filter(|pod| self.is_loose(pod));
-        let held = |pod: &Pod| Held {
-            stored: StoredAttachment { attachment: attachment_of(pod), rules: Vec::new() },
-            member: Member::default(),
-        };
-        self.adopted = loose.map(held).collect();
-    }
-
-    fn is_loose(&self, pod: &Pod) -> bool {
-        let is_this = |held: &Held| {
-            let refers = |p: &PodReference| p.namespace == pod.name.namespace && p.name == pod.name.name;
-            let attachment = &held.stored.attachment;
-            attachment.pod.as_ref().is_some_and(refers)
-                || attachment.addresses.iter().any(|a| pod.addresses.contains(a))
-        };
-        pod.node == self.settings.node
-            && !pod.host_network
-            && !pod.addresses.is_empty()
-            && !self.departed.contains(&(pod.name.clone(), pod.meta.uid.clone()))
-            && !self.attachments.values().any(is_this)
     }
 
     /// Assignments are in the order of [`Node::held`].
@@ -258,23 +230,6 @@ impl<P: Platform> Node<P> {
         let observed = self.platform.observe().await?;
         let desired = self.skeleton.as_ref().map(|s| s.compose(self.members(), self.mode));
         Ok((observed, desired))
-    }
-}
-
-fn attachment_of(pod: &Pod) -> Attachment {
-    Attachment {
-        container_id: String::new(),
-        interface: String::new(),
-        netns: String::new(),
-        network: String::new(),
-        pod: Some(PodReference {
-            namespace: pod.name.namespace.clone(),
-            name: pod.name.name.clone(),
-            uid: pod.meta.uid.clone(),
-        }),
-        addresses: pod.addresses.clone(),
-        annotations: std::collections::BTreeMap::new(),
-        routes: Vec::new(),
     }
 }
 

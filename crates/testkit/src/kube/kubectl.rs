@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::command;
 use crate::net::Namespace;
+use crate::process::Process;
 use crate::tools::{Group, ensure};
 
 /// Asks one API server, from a namespace that reaches it.
@@ -59,6 +60,14 @@ impl Kubectl {
     /// When the API server refuses one.
     pub fn apply(&self, manifests: &str) -> Result<()> {
         self.place.with(|| command::text(self.command().args(["apply", "-f", "-"]), manifests)).map(drop)
+    }
+
+    /// Starts it with these words, `proxy` for example; what it says goes to the file `log`.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(&self, words: &[&str], log: &Path) -> Result<Process> {
+        Process::start(&self.place, self.command().args(words), log)
     }
 
     fn command(&self) -> Command {

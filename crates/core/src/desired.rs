@@ -243,6 +243,16 @@ impl Skeleton {
         paths.map(|(_, n)| ConntrackFilter::Mark { value: mask.place(u32::from(*n)), mask: mask.0 }).collect()
     }
 
+    /// Flows to forget because this node did not own their address and does now: what a client sent here meanwhile led
+    /// nowhere, and would for as long as it sends.
+    #[must_use]
+    pub fn unserved(&self, before: &Self, world: &World) -> Vec<ConntrackFilter> {
+        let gained = self.owned.difference(&before.owned).filter_map(|name| world.services.get(name));
+        let (mask, inside) = (self.numbers.ct_mark.0, &self.excluded);
+        let filter = |address: &IpAddr| ConntrackFilter::Unserved { address: *address, mask, inside: inside.clone() };
+        gained.flat_map(|service| service.addresses.iter().map(filter)).collect()
+    }
+
     /// Networks that are never selected: the cluster, link-local, multicast and broadcast.
     #[must_use]
     pub fn excluded(&self) -> &[IpNetwork] {

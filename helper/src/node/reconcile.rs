@@ -63,6 +63,7 @@ impl<P: Platform> Node<P> {
         let next = self.build(&facts);
         if let Some(before) = &self.skeleton {
             self.forget.extend(next.switched_from(before));
+            self.forget.extend(next.unserved(before, &self.world));
         }
         self.remember(&next, assignments);
         let mode = next.mode(self.members(), self.settings.steering, self.settings.rules_max);

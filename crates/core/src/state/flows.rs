@@ -46,6 +46,15 @@ pub enum ConntrackFilter {
         /// What the pod's flows are to carry.
         verdicts: Verdicts,
     },
+    /// Flows that somebody outside began to the address while this node did not serve it.
+    Unserved {
+        /// Address of a Service.
+        address: IpAddr,
+        /// Bits of the connection mark that hold the path.
+        mask: u32,
+        /// Networks of the cluster, from which such a flow needs no path.
+        inside: Vec<IpNetwork>,
+    },
 }
 
 /// What each flow of a pod is to carry in its connection mark: the first match, 0 when none matches.
@@ -95,6 +104,10 @@ impl ConntrackFilter {
             Self::Reversed { address, mask, verdicts } => {
                 entry.mark & mask == 0 && entry.reply.source == *address && verdicts.of_accepted(entry) != 0
             }
+            Self::Unserved { address, mask, inside } => {
+                let is_inside = inside.iter().any(|network| network.contains(entry.original.source));
+                entry.mark & mask == 0 && entry.original.destination == *address && !is_inside
+            }
         }
     }
 
@@ -108,6 +121,7 @@ impl ConntrackFilter {
             }
             Self::Mark { .. } | Self::AnyMark { .. } => Some(entry.reply),
             Self::Reversed { .. } => Some(entry.original),
+            Self::Unserved { .. } => None,
         }
     }
 }

@@ -1,10 +1,13 @@
 //! Which flows are forgotten when a pod's selection changes.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use sortie_core::desired::Peering;
 use sortie_core::state::{ConntrackEntry, ConntrackFilter, Tuple};
+use sortie_core::steering::Peers;
 
-use crate::fixture::{addresses, assignment, built, node, signalling};
+use crate::fixture::{addresses, assignment, built, built_beside, node, signalling};
 
 const PATH: u32 = 0x100;
 
@@ -103,4 +106,25 @@ fn after_the_loss_of_the_table_an_answer_that_went_astray_is_no_flow_of_its_own(
     assert!(!reversed.selects(&from("10.244.2.9", 5060)));
     assert!(!reversed.selects(&ConntrackEntry { mark: PATH, ..from("192.0.2.10", 5060) }));
     assert!(!reversed.selects(&opened(5060, "192.0.2.10", 0)));
+}
+
+#[test]
+fn what_outsiders_sent_to_an_address_before_this_node_had_it_is_forgotten() {
+    let service = crate::vips::service("203.0.113.10");
+    let mut place = node(signalling());
+    place.0.services.insert(service.name.clone(), service.clone());
+    let owners = [(service.name.clone(), 2)].into();
+    let peers = Peers { owners, ..Peers::default() };
+    let elsewhere = Peering { number: 1, local: "192.0.2.1".parse().unwrap(), peers, before: BTreeMap::new() };
+    let (here, before) = (built(&place), built_beside(&place, Some(&elsewhere)));
+    assert_eq!(here.unserved(&here, &place.0), []);
+    let gained = here.unserved(&before, &place.0);
+    assert_eq!(gained.len(), 1);
+    let sent = |source: &str, mark| {
+        let original = tuple((source, 9), ("203.0.113.10", 5060));
+        ConntrackEntry { original, reply: tuple(("10.244.1.7", 15_060), (source, 9)), mark }
+    };
+    assert!(gained[0].selects(&sent("198.51.100.7", 0)) && gained[0].answer(&sent("198.51.100.7", 0)).is_none());
+    assert!(!gained[0].selects(&sent("198.51.100.7", 0x400)), "a connection of a path");
+    assert!(!gained[0].selects(&sent("10.244.2.9", 0)), "a pod as client");
 }

@@ -81,6 +81,8 @@ fn drain(mut stream: TcpStream) -> Result<f64> {
             Ok(0) => break,
             Ok(length) => (bytes, last) = (bytes + length, Instant::now()),
             Err(error) if error.kind() == ErrorKind::ConnectionReset => break,
+            // The reset is a single packet. Lost in a moment without permission, it is not sent again.
+            Err(error) if error.kind() == ErrorKind::WouldBlock && bytes > 0 => break,
             Err(error) => return Err(error).context("a connection stopped"),
         }
     }

@@ -8,7 +8,11 @@ use plotters::coord::ranged1d::{AsRangedCoord, Ranged, ValueFormatter};
 use plotters::prelude::*;
 
 /// Width and height, pixels.
-const SIZE: (u32, u32) = (760, 380);
+const SIZE: (u32, u32) = (1000, 380);
+/// Where the lines' names begin, right of what they are about.
+const NAMES: u32 = 760;
+/// First and next name, from above.
+const NAME: (i32, usize) = (60, 18);
 /// One after the other for the lines of a plot; told apart by the colour-blind, too (Okabe and Ito).
 const COLOURS: [RGBColor; 6] = [
     RGBColor(0, 114, 178),
@@ -80,20 +84,20 @@ impl Plot {
     {
         let area = SVGBackend::new(file, SIZE).into_drawing_area();
         area.fill(&WHITE)?;
-        let mut chart = ChartBuilder::on(&area)
+        let (place, names) = area.split_horizontally(NAMES);
+        let mut chart = ChartBuilder::on(&place)
             .caption(&self.title, ("sans-serif", 17))
             .margin(12)
             .x_label_area_size(40)
             .y_label_area_size(64)
             .build_cartesian_2d(x, y)?;
         chart.configure_mesh().x_desc(self.x.label).y_desc(self.y.label).light_line_style(WHITE).draw()?;
-        for (line, colour) in self.lines.iter().zip(COLOURS.iter().cycle()) {
-            let drawn =
-                chart.draw_series(LineSeries::new(line.points.clone(), colour.stroke_width(2)).point_size(3))?;
-            let key = move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2));
-            drawn.label(&line.name).legend(key);
+        let heights = (NAME.0..).step_by(NAME.1);
+        for ((line, colour), height) in self.lines.iter().zip(COLOURS.iter().cycle()).zip(heights) {
+            chart.draw_series(LineSeries::new(line.points.clone(), colour.stroke_width(2)).point_size(3))?;
+            names.draw(&PathElement::new([(8, height), (26, height)], colour.stroke_width(2)))?;
+            names.draw(&Text::new(line.name.as_str(), (34, height - 6), ("sans-serif", 12)))?;
         }
-        chart.configure_series_labels().background_style(WHITE.mix(0.85)).border_style(BLACK).draw()?;
         Ok(area.present()?)
     }
 }

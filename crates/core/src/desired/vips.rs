@@ -23,10 +23,10 @@ pub(super) const DROP: &str = "drop_unserved";
 /// Packets with an address that other nodes could own, after the permission to use it ran out.
 const DROP_LEASE: &str = "drop_lease";
 
-/// The guard's first look: whatever carries a leased address, in either direction.
 /// Which path may send with which address, by family.
 pub(super) const PERMITTED: [&str; 2] = ["kvip4", "kvip6"];
 
+/// The guard's first look: whatever carries a leased address, in either direction.
 pub(super) fn lease_rule(marks: Marks) -> String {
     format!("{} @leased meta nfproto != @{LEASE_SET} counter name {DROP_LEASE} drop", marks.path())
 }

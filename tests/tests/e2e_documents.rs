@@ -150,6 +150,7 @@ fn a_node_is_installed_asked_and_cleaned_as_the_documents_say() -> Result<()> {
         ("docs/operations.md", "daily"),
         ("docs/operations.md", "ask"),
         ("docs/troubleshooting.md", "first"),
+        ("docs/troubleshooting.md", "packet"),
         ("docs/datapath.md", "look"),
     ] {
         reader.follow(document, name)?;

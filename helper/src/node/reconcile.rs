@@ -45,10 +45,10 @@ impl<P: Platform> Node<P> {
     }
 
     async fn settle(&mut self) -> Result<(), NodeError> {
+        self.is_unseen = false;
         if self.world.cluster_networks(&self.settings.cluster_cidrs).is_empty() {
             return Err(NodeError::ClusterUnknown);
         }
-        self.is_unseen = false;
         let mut facts = self.platform.facts().await?;
         facts.dead_hops = self.dead_hops.clone();
         self.foreign_tables = Some(facts.foreign_tables.clone());
@@ -139,8 +139,9 @@ impl<P: Platform> Node<P> {
     async fn open(&mut self, closed: Desired, desired: &Desired) -> Result<(), NodeError> {
         let steps = plan(&closed.state, desired);
         self.believed = closed.state;
+        self.carry_out(&steps).await?;
         self.is_unseen = true;
-        self.carry_out(&steps).await
+        Ok(())
     }
 
     async fn play(&mut self) {

@@ -4,19 +4,19 @@
 //! wrote is not touched. Leaves out: objects of our own kinds, which go with their definitions, and helpers that still
 //! run and would write again.
 
-use anyhow::{Context as _, bail};
-use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
+use std::collections::BTreeSet;
+
+use anyhow::Context as _;
+use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::{Api, Client};
-use serde_json::{Value, json};
+use serde_json::json;
 use sortie_core::model::Kind;
 
 use super::kinds::{self, Watched};
+use super::statuses::{list, name};
 use super::{connect, services, write};
 use crate::cli::ForgetOptions;
 use crate::logging;
-
-/// Objects in a page.
-const PAGE: u32 = 500;
 
 /// Takes our fields off all Services of the cluster.
 pub(crate) fn forget(options: &ForgetOptions) -> anyhow::Result<()> {
@@ -25,53 +25,44 @@ pub(crate) fn forget(options: &ForgetOptions) -> anyhow::Result<()> {
     let count = runtime.block_on(async {
         let client = connect::client(connect::config(options.kubeconfig.as_deref()).await?)?;
         let services = kinds::of(Kind::Service).context("Services are no kind")?;
-        sweep(&client, services).await
+        sweep(&client, services).await.map_err(anyhow::Error::msg)
     })?;
     log::info!("taken off services={count}");
     Ok(())
 }
 
-async fn sweep(client: &Client, services: &Watched) -> anyhow::Result<usize> {
-    let (everywhere, mut page, mut count) = (services.api(client, ""), ListParams::default().limit(PAGE), 0);
-    loop {
-        let found = everywhere.list_metadata(&page).await.context("list Services")?;
-        for service in &found.items {
-            let metadata = &service.metadata;
-            let (Some(name), Some(namespace)) = (&metadata.name, &metadata.namespace) else { continue };
-            let managers: Vec<&str> =
-                metadata.managed_fields.iter().flatten().filter_map(|f| f.manager.as_deref()).collect();
-            for manager in [services::MANAGER, write::MANAGER].into_iter().filter(|ours| managers.contains(ours)) {
-                log::info!("taking off service={namespace}/{name} manager={manager}");
-                let said = || format!("Service {namespace}/{name}");
-                clear(&services.api(client, namespace), name, manager).await.with_context(said)?;
-                count += 1;
-            }
-        }
-        match found.metadata.continue_.filter(|next| !next.is_empty()) {
-            Some(next) => page = page.continue_token(&next),
-            None => return Ok(count),
+async fn sweep(client: &Client, services: &Watched) -> Result<usize, String> {
+    let mut count = 0;
+    for service in list(client, services).await? {
+        let managers = service.metadata.managed_fields.iter().flatten().filter_map(|fields| fields.manager.as_deref());
+        let managers: BTreeSet<&str> = managers.collect();
+        let name = name(&service);
+        let api = services.api(client, &name.namespace);
+        for manager in [services::MANAGER, write::MANAGER].into_iter().filter(|ours| managers.contains(ours)) {
+            log::info!("taking off service={name} manager={manager}");
+            let cleared = clear(&api, manager, &name.name).await;
+            cleared.map_err(|error| format!("Service {name}: {error}"))?;
+            count += 1;
         }
     }
+    Ok(count)
 }
 
-/// A manager that applies nothing loses what it had (server-side apply), in the object and in its status.
-async fn clear(api: &Api<DynamicObject>, name: &str, manager: &str) -> anyhow::Result<()> {
+/// A manager that applies nothing loses what it had (server-side apply), in the object and in its status. Unlike a
+/// status that is due, this is not judged anew after a conflict, which is an error therefore.
+async fn clear(api: &Api<DynamicObject>, manager: &str, name: &str) -> Result<(), String> {
     let params = PatchParams::apply(manager).force();
-    let nothing = |more: Value| {
-        let mut patch = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}});
-        if let (Some(patch), Value::Object(more)) = (patch.as_object_mut(), more) {
-            patch.extend(more);
-        }
-        Patch::Apply(patch)
-    };
+    let object = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}});
+    let mut status = object.clone();
+    status["status"] = json!({});
     for outcome in [
-        api.patch(name, &params, &nothing(json!({}))).await,
-        api.patch_status(name, &params, &nothing(json!({"status": {}}))).await,
+        api.patch(name, &params, &Patch::Apply(object)).await,
+        api.patch_status(name, &params, &Patch::Apply(status)).await,
     ] {
         match outcome {
             Ok(_) => {}
             Err(kube::Error::Api(answer)) if answer.code == 404 => {}
-            Err(error) => bail!("{}", crate::node::chain(&error)),
+            Err(error) => return Err(crate::node::chain(&error)),
         }
     }
     Ok(())

@@ -49,11 +49,8 @@ const PACKAGES: &[(&str, Sign)] = &[
 ];
 
 /// Target of the plugin in a release, for machines like this one.
-pub(crate) const STATIC_TARGET: &str = static_target();
-
-const fn static_target() -> &'static str {
-    if cfg!(target_arch = "aarch64") { "aarch64-unknown-linux-musl" } else { "x86_64-unknown-linux-musl" }
-}
+pub(crate) const STATIC_TARGET: &str =
+    if cfg!(target_arch = "aarch64") { "aarch64-unknown-linux-musl" } else { "x86_64-unknown-linux-musl" };
 
 /// `setup`.
 pub(crate) fn run(root: &Path, _: &[String]) -> Result<()> {

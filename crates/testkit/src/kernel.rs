@@ -68,21 +68,25 @@ pub fn connections(namespace: &Namespace, text: &str) -> Result<Vec<String>> {
 /// # Errors
 /// When `nft` prints no JSON.
 pub fn counter(namespace: &Namespace, name: &str) -> Result<u64> {
-    let table = own_table(namespace)?.unwrap_or_default();
-    let objects = table["nftables"].as_array().cloned().unwrap_or_default();
-    let counter = objects.iter().filter_map(|object| object.get("counter")).find(|counter| counter["name"] == name);
-    Ok(counter.and_then(|counter| counter["packets"].as_u64()).unwrap_or(0))
+    let found = counters(namespace)?.into_iter().find(|(counter, _)| counter == name);
+    Ok(found.map_or(0, |(_, packets)| packets))
 }
 
 /// Every counter of ours that counted, as `name=packets`.
 #[must_use]
 pub fn counted(namespace: &Namespace) -> String {
-    let table = own_table(namespace).ok().flatten().unwrap_or_default();
-    let objects = table["nftables"].as_array().cloned().unwrap_or_default();
-    let counters = objects.iter().filter_map(|object| object.get("counter"));
-    let packets = |counter: &Value| counter["packets"].as_u64().unwrap_or(0);
-    let counted = counters.filter(|counter| packets(counter) > 0);
-    counted.map(|counter| format!("{}={} ", counter["name"].as_str().unwrap_or_default(), packets(counter))).collect()
+    let all = counters(namespace).unwrap_or_default();
+    all.iter().filter(|(_, packets)| *packets > 0).map(|(name, packets)| format!("{name}={packets} ")).collect()
+}
+
+fn counters(namespace: &Namespace) -> Result<Vec<(String, u64)>> {
+    let table = own_table(namespace)?.unwrap_or_default();
+    let objects = table["nftables"].as_array().into_iter().flatten();
+    let counters = objects.filter_map(|object| object.get("counter"));
+    let named = |counter: &Value| {
+        (counter["name"].as_str().unwrap_or_default().to_owned(), counter["packets"].as_u64().unwrap_or(0))
+    };
+    Ok(counters.map(named).collect())
 }
 
 fn json(namespace: &Namespace, program: &str, arguments: &[&str]) -> Result<Vec<Value>> {

@@ -1,8 +1,8 @@
 //! Real Kubernetes for tests: the programs themselves, in namespaces of the test.
 //!
 //! [`ApiServer`] alone is for programs that talk to an API server: what is asked for is stored, and nobody acts on it.
-//! [`Cluster`] is everything: nodes with containerd, kubelet and kube-proxy run pods on two networks with a router and a
-//! server behind each ([`Site`]).
+//! [`Cluster`] is everything: nodes with containerd, kubelet and kube-proxy run pods on two networks with routers and a
+//! server behind them ([`Site`]).
 //!
 //! ```no_run
 //! # fn main() -> anyhow::Result<()> {
@@ -31,6 +31,7 @@ mod kubeconfig;
 mod kubectl;
 mod machine;
 mod node;
+mod proxy;
 mod runtime;
 mod shell;
 mod site;
@@ -39,6 +40,7 @@ pub use apiserver::{ApiServer, Scope};
 pub use certificates::{Authority, Identity, Names};
 pub use cluster::{Cluster, Setup};
 pub use kubectl::Kubectl;
-pub use node::{Daemon, Node, Proxy};
+pub use node::{Daemon, Node};
+pub use proxy::Proxy;
 pub use shell::Shell;
-pub use site::{Place, Site};
+pub use site::{GATEWAYS, Place, Site};

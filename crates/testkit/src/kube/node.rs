@@ -12,9 +12,10 @@ use serde_json::{Value, json};
 use super::apiserver::ApiServer;
 use super::certificates::{Identity, Names};
 use super::machine::Machine;
+use super::proxy::Proxy;
 use super::runtime::{self, Runtime};
 use super::shell::Shell;
-use super::site::{PODS, Place};
+use super::site::Place;
 use crate::containerd::IMAGE;
 use crate::containerd::configuration::SOCKET;
 use crate::groups::ControlGroup;
@@ -24,16 +25,6 @@ use crate::tools::{Group, ensure};
 
 /// What a kubelet is told by: its settings and its way to the API server.
 const KUBELET: [&str; 2] = ["kubelet.json", "kubelet.kubeconfig"];
-
-/// How kube-proxy translates addresses of Services.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Proxy {
-    /// With iptables.
-    #[default]
-    Iptables,
-    /// With nftables.
-    Nftables,
-}
 
 /// A program that a node can lose and start again, as its service manager would.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,11 +135,7 @@ impl Node {
         self.write(KUBELET[0], &self.kubelet_settings(api, &own).to_string())?;
         self.write(KUBELET[1], &api.kubeconfig_of(&own))?;
         std::fs::create_dir_all(self.disk.join("lib/kubelet/manifests")).context("cannot create a folder")?;
-        let access = self.write("kube-proxy.kubeconfig", &api.kubeconfig("system:kube-proxy", None)?)?;
-        let config = self.write("kube-proxy.json", &self.proxy_settings(&access, proxy).to_string())?;
-        let mut proxy = Command::new(ensure(Group::Kubernetes)?.join("kube-proxy"));
-        proxy.arg("--config").arg(config);
-        self.proxy = Some(Process::start(self.inside()?, &mut proxy, &self.disk.join("kube-proxy.log"))?);
+        self.proxy = Some(proxy.start(self.inside()?, (&self.name(), &self.disk), api)?);
         self.start(Daemon::Kubelet)
     }
 
@@ -212,22 +199,6 @@ impl Node {
             "volumePluginDir": "/var/lib/kubelet/volumeplugins",
             "nodeStatusUpdateFrequency": "5s", "syncFrequency": "10s",
             "eventRecordQPS": 0, "registryPullQPS": 0, "serializeImagePulls": false,
-        })
-    }
-
-    fn proxy_settings(&self, access: &Path, proxy: Proxy) -> Value {
-        let mode = match proxy {
-            Proxy::Iptables => "iptables",
-            Proxy::Nftables => "nftables",
-        };
-        let period = json!({"syncPeriod": "30s", "minSyncPeriod": "200ms"});
-        json!({
-            "apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration",
-            "clientConnection": {"kubeconfig": access}, "mode": mode, "hostnameOverride": self.name(),
-            "clusterCIDR": PODS.join(","), "detectLocalMode": "ClusterCIDR",
-            // The size of the table is the whole machine's.
-            "conntrack": {"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
-            "iptables": period, "nftables": period,
         })
     }
 }

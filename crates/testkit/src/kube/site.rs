@@ -1,11 +1,11 @@
-//! What the cluster stands in: two networks, two routers, a server behind both.
+//! What the cluster stands in: two networks, three routers, a server behind all of them.
 //!
 //! ```text
 //!  api eth0 10.10.0.2  ──┐
 //!  n1  eth0 10.10.0.11 ──┼ lan ── 10.10.0.1  a (default) ──┐
 //!  n2  eth0 10.10.0.12 ──┘                                 ├── server 192.0.2.10, 2001:db8:2::10
-//!  n1  eth1 172.16.1.11 ─┬ out ── 172.16.1.1 b ────────────┘
-//!  n2  eth1 172.16.1.12 ─┘
+//!  n1  eth1 172.16.1.11 ─┬ out ┬─ 172.16.1.1 b ────────────┤
+//!  n2  eth1 172.16.1.12 ─┘     └─ 172.16.1.2 c ────────────┘
 //! ```
 //!
 //! Addresses of version 6 are alike: fd00:10::11 and fd00:16::11 for n1. Pods of n1 are 10.244.1.0/24 and
@@ -25,6 +25,12 @@ use crate::switch;
 /// Where the API server is.
 pub(super) const API: [IpAddr; 2] =
     [IpAddr::V4(Ipv4Addr::new(10, 10, 0, 2)), IpAddr::V6(Ipv6Addr::new(0xfd00, 0x10, 0, 0, 0, 0, 0, 2))];
+/// The routers' addresses towards the nodes.
+pub const GATEWAYS: [(Ipv4Addr, Ipv6Addr); 3] = [
+    (GATEWAY4[0], GATEWAY6[0]),
+    (GATEWAY4[1], GATEWAY6[1]),
+    (Ipv4Addr::new(172, 16, 1, 2), Ipv6Addr::new(0xfd00, 0x16, 0, 0, 0, 0, 0, 2)),
+];
 /// All pods.
 pub(super) const PODS: [&str; 2] = ["10.244.0.0/16", "fd00:244::/32"];
 
@@ -33,8 +39,8 @@ pub(super) const PODS: [&str; 2] = ["10.244.0.0/16", "fd00:244::/32"];
 pub struct Site {
     /// Both networks, `lan` and `out`.
     pub switch: Namespace,
-    /// `a`, the default gateway, and `b`.
-    pub routers: [Namespace; 2],
+    /// `a`, the default gateway, `b` and `c`.
+    pub routers: [Namespace; 3],
     /// The server, which answers on [`crate::lab::PORTS`].
     pub server: Namespace,
     pub(super) api: Namespace,
@@ -83,15 +89,15 @@ impl Site {
     pub(super) fn new(count: usize) -> Result<Self> {
         let net = Net::new()?;
         let switch = switch::new(&net)?;
-        let routers = [net.namespace("a")?, net.namespace("b")?];
+        let routers = [net.namespace("a")?, net.namespace("b")?, net.namespace("c")?];
         let (server, api) = (net.namespace("server")?, net.namespace("api")?);
         wiring::server(&server)?;
         for (index, router) in routers.iter().enumerate() {
-            let port = [("router-a", "lan"), ("router-b", "out")][index];
+            let port = [("router-a", "lan"), ("router-b", "out"), ("router-c", "out")][index];
             switch::plug(&switch, port, (router, "node"))?;
-            wiring::far(index, router, &server)?;
+            wiring::far(index, GATEWAYS[index], (router, &server))?;
         }
-        let echo = Echo::start(&server, &doors(&ROUTERS[..2]))?;
+        let echo = Echo::start(&server, &doors(&ROUTERS))?;
         let site = Self { switch, routers, server, api, count, _echo: echo, net };
         switch::plug(&site.switch, ("api", "lan"), (&site.api, "eth0"))?;
         let routes = site.routes(None);

@@ -1,5 +1,6 @@
 //! Addresses, routes and switches of the topology.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
 use anyhow::Result;
@@ -47,20 +48,24 @@ pub(super) fn router(index: usize, router: &Namespace, (node, server): (&Namespa
     if index == 0 {
         node.ip(&format!("route add default via {}\n-6 route add default via {}", GATEWAY4[index], GATEWAY6[index]))?;
     }
-    far(index, router, server)?;
+    far(index, (GATEWAY4[index], GATEWAY6[index]), (router, server))?;
     router.ip(&format!(
         "route add 10.244.0.0/16 via {node4}\n-6 route add fd00:244::/32 via {node6}\n\
          route add {VIP_NET4} via {node4}\n-6 route add {VIP_NET6} via {node6}"
     ))
 }
 
-/// Router number `index`, whose device `node` is there, and its way to the server and back.
-pub(crate) fn far(index: usize, router: &Namespace, server: &Namespace) -> Result<()> {
+/// Router number `index`, whose device `node` is there and gets these addresses, and its way to the server and back.
+pub(crate) fn far(
+    index: usize,
+    (own4, own6): (Ipv4Addr, Ipv6Addr),
+    (router, server): (&Namespace, &Namespace),
+) -> Result<()> {
     for (key, value) in OTHERS {
         router.sysctl(key, value)?;
     }
     router.wire("server", (server, ROUTERS[index]))?;
-    let (number, own4, own6) = (index + 1, GATEWAY4[index], GATEWAY6[index]);
+    let number = index + 1;
     router.ip(&format!(
         "addr add {own4}/24 dev node\naddr add {own6}/64 dev node nodad\n\
          addr add 10.{number}.0.1/24 dev server\naddr add fd01:{number}::1/64 dev server nodad\n\

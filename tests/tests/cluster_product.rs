@@ -6,6 +6,8 @@ mod archive;
 mod churn;
 #[path = "cluster/desk.rs"]
 mod desk;
+#[path = "cluster/edits.rs"]
+mod edits;
 #[path = "cluster/install.rs"]
 mod install;
 #[path = "cluster/life.rs"]

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use sortie_testkit::kube::Place;
 
 use crate::desk::Desk;
+use crate::edits;
 use crate::objects::{list, route, service, vips};
 use crate::product::{Pod, Product, SYSTEM};
 use crate::residue::{conflist, nothing_is_left};
@@ -35,6 +36,8 @@ fn what_install_says_makes_pods_of_a_cluster_leave_by_their_routes_and_uninstall
     said("deletion");
     a_service_gets_an_address_that_its_pods_on_all_nodes_leave_with(&product, &wire)?;
     said("Service");
+    edits::pods_follow_their_route_to_another_router_and_back(&product, &wire)?;
+    said("route edited and edited back");
     pods_go_on_when_the_owners_helper_is_killed(&product, &wire)?;
     said("kill");
     pods_go_on_when_the_owner_is_drained(&product, &wire)?;

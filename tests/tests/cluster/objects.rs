@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
-use sortie_testkit::lab::{GATEWAY4, GATEWAY6, SERVER4, SERVER6};
+use sortie_testkit::kube::GATEWAYS;
+use sortie_testkit::lab::{ROUTERS, SERVER4, SERVER6};
 
 /// The only addresses of the pool, on the network `out`.
 pub(crate) const VIPS: [&str; 2] = ["172.16.1.100", "fd00:16::100"];
@@ -15,11 +16,16 @@ pub(crate) fn vips() -> Result<Vec<IpAddr>> {
 
 /// A route by router b.
 pub(crate) fn route() -> Value {
-    let hops = [GATEWAY4[1].to_string(), GATEWAY6[1].to_string()].map(|hop| json!({"gateway": hop, "device": "eth1"}));
     json!({
         "apiVersion": "sortie.dev/v1alpha1", "kind": "ServiceOutboundRoute", "metadata": {"name": "b"},
-        "spec": {"nextHops": hops, "allowedNamespaces": {"from": "All"}},
+        "spec": {"nextHops": hops("b"), "allowedNamespaces": {"from": "All"}},
     })
+}
+
+/// Next hops at a router of the network `out`, `b` or `c`.
+pub(crate) fn hops(router: &str) -> Value {
+    let (four, six) = GATEWAYS[ROUTERS.iter().position(|name| *name == router).unwrap_or(0)];
+    json!([{"gateway": four, "device": "eth1"}, {"gateway": six, "device": "eth1"}])
 }
 
 /// A pool with [`VIPS`], and a Service of all pods with these labels, which get its addresses for everything they send.

@@ -130,7 +130,7 @@ fn sent(captured: &Captured) -> Option<Sent> {
 }
 
 /// Pod and number in what `probe` wrote.
-fn name(payload: &[u8]) -> Option<(String, u64)> {
+pub(crate) fn name(payload: &[u8]) -> Option<(String, u64)> {
     let (pod, number) = std::str::from_utf8(payload).ok()?.split_once(' ')?;
     Some((pod.to_owned(), number.trim().parse().ok()?))
 }

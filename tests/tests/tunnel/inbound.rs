@@ -4,20 +4,13 @@ use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
-use sortie_testkit::cluster::{Cluster, manifests};
+use sortie_testkit::cluster::manifests;
 use sortie_testkit::probe::udp_socket;
-use sortie_testkit::{Capture, Captured, Door, Echo, Flow, Namespace, Transport, probe, until};
+use sortie_testkit::{Capture, Captured, Flow, Namespace, Transport, probe, until};
 
-use super::stage::{AGREE, PACE, everybody, others, pod_address, running, vips};
+use super::stage::{AGREE, PACE, everybody, others, pod_address, running, serve, vips};
 
 const CLIENT: u16 = 40_000;
-
-/// The pod of a node answers on its Service's ports with its number.
-fn serve(cluster: &Cluster, number: usize) -> Result<Echo> {
-    let ports = ["0.0.0.0:5060", "[::]:5060", "0.0.0.0:2905", "[::]:2905"];
-    let door = |at: &str| Door { label: format!("p{number}"), device: None, at: at.parse().unwrap() };
-    Echo::start(&cluster.nodes[number - 1].pod, &ports.map(door))
-}
 
 /// As kube-proxy does it for external traffic policy `Cluster`: packets to these are translated to the pod's address and
 /// leave with the node's own; ports stay.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use sortie_testkit::cluster::{Cluster, PodNetwork, SERVER, SERVER6};
-use sortie_testkit::{Capture, Captured, Flow, Stream};
+use sortie_testkit::{Capture, Captured, Door, Echo, Flow, Stream};
 
 const VIPS: [&str; 2] = ["172.16.1.200", "fd00:16::200"];
 pub(crate) const PACE: Duration = Duration::from_millis(5);
@@ -46,6 +46,13 @@ pub(crate) fn running_over(pods: PodNetwork, manifest: &str) -> Result<(Cluster,
 
 pub(crate) fn streams(cluster: &Cluster) -> Result<Vec<Stream>> {
     cluster.nodes.iter().map(|node| Stream::start(&node.pod, &flows(), PACE)).collect()
+}
+
+/// The pod of a node answers on its Service's ports with its number.
+pub(crate) fn serve(cluster: &Cluster, number: usize) -> Result<Echo> {
+    let ports = ["0.0.0.0:5060", "[::]:5060", "0.0.0.0:2905", "[::]:2905"];
+    let door = |at: &str| Door { label: format!("p{number}"), device: None, at: at.parse().unwrap() };
+    Echo::start(&cluster.nodes[number - 1].pod, &ports.map(door))
 }
 
 /// Ports of the switch by which packets left the nodes for the server, and their sources.

@@ -35,6 +35,7 @@ fn what_install_says_makes_pods_of_a_cluster_leave_by_their_routes_and_uninstall
     pods_that_are_deleted_leak_nothing_to_their_end(&product, &wire)?;
     said("deletion");
     a_service_gets_an_address_that_its_pods_on_all_nodes_leave_with(&product, &wire)?;
+    desk.follow(&product.cluster, ("docs/kubernetes.md", "look"))?;
     said("Service");
     edits::pods_follow_their_route_to_another_router_and_back(&product, &wire)?;
     said("route edited and edited back");

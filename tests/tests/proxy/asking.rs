@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use sortie_testkit::probe::udp_socket;
 use sortie_testkit::{Flow, Namespace, Seen, Transport, poll, probe};
 
@@ -30,7 +30,7 @@ pub(crate) fn asks(client: &Namespace, (port, flows): (u16, [Flow; 3]), pod: usi
     let ask = |flow: Flow| {
         let flow = Flow { port, ..flow };
         let seen = probe(client, flow, LIMIT)?.with_context(|| format!("no answer to {flow} by p{pod}"))?;
-        assert_eq!(seen.door, format!("p{pod}"), "{flow}");
+        ensure!(seen.door == format!("p{pod}"), "{flow} was answered by {seen}");
         Ok(seen)
     };
     flows.into_iter().map(ask).collect()

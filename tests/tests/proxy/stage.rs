@@ -5,7 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use sortie_testkit::cluster::{Cluster, ClusterNode, manifests};
 use sortie_testkit::kube::{ApiServer, Kubectl, Proxy, Scope};
 use sortie_testkit::scratch::Scratch;
@@ -17,6 +17,8 @@ use super::stage::{AGREE, COUNT, everybody, pod_address, running, vips};
 const API: Ipv4Addr = Ipv4Addr::new(10, 10, 0, 100);
 /// The client's port in the first round; each has its own, as connection tracking keeps what it decided.
 const CLIENT: u16 = 40_000;
+/// How often an address may move while something is looked at.
+const ROUNDS: usize = 5;
 
 pub(crate) struct Stage {
     pub(crate) owner: usize,
@@ -81,7 +83,7 @@ impl Stage {
 
     /// What holds at an owner. On a busy machine an address may move meanwhile; then it is looked at again.
     pub(crate) fn steadily(&mut self, look: impl Fn(&mut Self) -> Result<()>) -> Result<()> {
-        loop {
+        for _ in 0..ROUNDS {
             self.owner = self.cluster.await_owner(&self.well, AGREE)?;
             let looked = look(self);
             if self.cluster.await_owner(&self.well, AGREE)? == self.owner {
@@ -89,6 +91,7 @@ impl Stage {
             }
             self.says(&format!("the address left n{} meanwhile: {looked:?}", self.owner));
         }
+        bail!("the address does not stay at a node")
     }
 
     /// The client's port in this round.

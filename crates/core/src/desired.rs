@@ -9,6 +9,7 @@
 
 mod chains;
 mod exits;
+mod guard;
 mod marks;
 mod members;
 mod probes;

@@ -172,7 +172,6 @@ fn declaration(kind: NftMapKind) -> (&'static str, String) {
         // 65 536 places an ADD took 0.6 ms longer.
         NftMapKind::AddressVerdict(family) => ("map", format!("type {} : verdict;", address_type(family))),
         NftMapKind::MarkVerdict => ("map", format!("type mark : verdict; size {MARK_MAP_SIZE};")),
-        NftMapKind::Marks => ("set", format!("type mark; size {MARK_MAP_SIZE};")),
         NftMapKind::MarkAddress(family) => {
             ("map", format!("type mark : {}; size {MARK_MAP_SIZE};", address_type(family)))
         }

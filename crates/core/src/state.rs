@@ -208,8 +208,6 @@ pub enum NftMapKind {
     AddressVerdict(Family),
     /// `map { type mark : verdict }`.
     MarkVerdict,
-    /// `set { type mark }`.
-    Marks,
     /// `map { type mark : ipv4_addr }` or `ipv6_addr`.
     MarkAddress(Family),
     /// `set { type mark . ipv4_addr }` or `ipv6_addr`.

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnetwork::IpNetwork;
 
 use super::exits::{Exit, Lane, link_local, network_of, networks};
+use super::guard::{self, Source, Way};
 use super::marks::{Marks, Numbering};
 use super::{Inputs, empty_map, tunnel, vips};
 use crate::ids::{EXIT_MAIN, EXIT_NONE, EXIT_TUNNEL, Numbers, TUNNEL_DEVICE};
@@ -17,8 +18,6 @@ use crate::selection::{PathKey, PathSource};
 use crate::state::{NftChain, NftKey, NftMapKind, NftTable, NftValue};
 use crate::steering::Remote;
 
-/// Packets of a path with a wrong device or source.
-const DROP_GUARD: &str = "drop_guard";
 /// Packets of a path that has no exit here.
 const DROP_CLOSED: &str = "drop_closed";
 /// Packets of a path nobody knows any more.
@@ -49,13 +48,10 @@ pub(super) fn excluded(cluster: &[IpNetwork]) -> Vec<IpNetwork> {
 /// The table without members.
 pub(super) fn table(inputs: &Inputs<'_>, (exits, remote): Ways<'_>, excluded: &[IpNetwork]) -> NftTable {
     let mut table = NftTable::default();
-    table
-        .counters
-        .extend([DROP_GUARD, DROP_CLOSED, DROP_NO_EXIT, DROP_STALE, DROP_LATE, DROP_UNTRACKED].map(str::to_owned));
+    table.counters.extend([DROP_CLOSED, DROP_NO_EXIT, DROP_STALE, DROP_LATE, DROP_UNTRACKED].map(str::to_owned));
     let marks = Marks { numbers: inputs.numbers };
     table.chains.extend(decision(inputs, excluded, marks));
     table.chains.extend(rewriting(inputs, excluded, marks));
-    table.chains.extend(guard(inputs, excluded, marks));
     for family in Family::ALL {
         table.maps.insert(late_set(family).to_owned(), empty_map(NftMapKind::Tuples(family)));
         table.maps.insert(map_name("pods", family), empty_map(NftMapKind::Addresses(family)));
@@ -63,11 +59,12 @@ pub(super) fn table(inputs: &Inputs<'_>, (exits, remote): Ways<'_>, excluded: &[
             table.maps.insert(map_name(name, family), empty_map(NftMapKind::AddressVerdict(family)));
         }
     }
-    vips::declare(&mut table, inputs, marks);
     for name in ["exit", "gexit", "gsrc", "nat"] {
         table.maps.insert(name.to_owned(), empty_map(NftMapKind::MarkVerdict));
     }
     fixed_exits(&mut table, marks);
+    guard::declare(&mut table, inputs, excluded, marks);
+    vips::declare(&mut table, inputs, marks);
     tunnel::declare(&mut table, inputs, marks);
     exits.values().for_each(|exit| add_exit(&mut table, exit, inputs, marks));
     for (path, number) in &inputs.allocation.paths {
@@ -88,7 +85,7 @@ pub(super) fn map_name(name: &str, family: Family) -> String {
     }
 }
 
-fn returns(excluded: &[IpNetwork], side: &str, family: Option<Family>) -> Vec<String> {
+pub(super) fn returns(excluded: &[IpNetwork], side: &str, family: Option<Family>) -> Vec<String> {
     let wanted = excluded.iter().filter(|n| family.is_none_or(|f| f == Family::of_network(**n)));
     wanted.map(|n| format!("{} {side} {n} return", keyword(Family::of_network(*n)))).collect()
 }
@@ -174,23 +171,6 @@ fn rewriting(inputs: &Inputs<'_>, excluded: &[IpNetwork], marks: Marks) -> impl 
     ])
 }
 
-fn guard(inputs: &Inputs<'_>, excluded: &[IpNetwork], marks: Marks) -> impl Iterator<Item = (String, NftChain)> {
-    let mut gdrop = returns(excluded, "daddr", None);
-    gdrop.push(format!("counter name {DROP_GUARD} drop"));
-    let tunnel = inputs.peering.map(|_| format!("oifname \"{TUNNEL_DEVICE}\" goto tout"));
-    let first = tunnel.into_iter().chain([format!("{} != 0 goto gx", marks.path())]).collect();
-    // Identity was bound where a packet out of the tunnel came from: the pod is another node's.
-    let foreign = inputs.peering.map(|_| format!("iifname \"{TUNNEL_DEVICE}\" return"));
-    let pods = owned(&["ip saddr @pods4 return", "ip6 saddr @pods6 return", "goto gdrop"]);
-    named(vec![
-        ("guard", Some("type filter hook postrouting priority 300; policy accept;"), first),
-        ("gx", None, vec![vips::lease_rule(marks), format!("{} vmap @gexit", marks.exit()), "goto gdrop".to_owned()]),
-        ("gdev", None, owned(&["fib saddr . oif type local return", "goto gdrop"])),
-        ("gpod", None, foreign.into_iter().chain(pods).collect()),
-        ("gdrop", None, gdrop),
-    ])
-}
-
 /// The exits "none" and "main".
 fn fixed_exits(table: &mut NftTable, marks: Marks) {
     let none = vec![
@@ -198,23 +178,17 @@ fn fixed_exits(table: &mut NftTable, marks: Marks) {
         format!("ct direction original counter name {DROP_CLOSED}"),
         "accept".to_owned(),
     ];
-    let main = vec![marks.set_exit(EXIT_MAIN), "accept".to_owned()];
+    let main = vec![format!("{} accept", marks.set_exit(EXIT_MAIN))];
     table.chains.extend(named(vec![("e63", None, none), ("e62", None, main)]));
-    table.chains.extend(named(vec![("g63", None, owned(&["goto gdrop"])), ("g62", None, owned(&["return"]))]));
-    for exit in [EXIT_NONE, EXIT_MAIN] {
-        insert(table, "gexit", NftKey::Mark(marks.exit_value(exit)), &format!("g{exit}"));
-    }
 }
 
 fn add_exit(table: &mut NftTable, exit: &Exit, inputs: &Inputs<'_>, marks: Marks) {
     let n = exit.number;
     let mut leave = tunnel::of_exit(inputs, marks);
     leave.extend(exit.lanes.iter().filter_map(|(family, lane)| detour(*family, lane)));
-    leave.push(marks.set_exit(n));
-    leave.push("accept".to_owned());
+    leave.push(format!("{} accept", marks.set_exit(n)));
     table.chains.insert(format!("e{n}"), chain(None, leave));
-    table.chains.insert(format!("g{n}"), chain(None, exit_guard(exit, marks)));
-    insert(table, "gexit", NftKey::Mark(marks.exit_value(n)), &format!("g{n}"));
+    guard::add_way(table, Way::Route(exit), marks);
 }
 
 fn detour(family: Family, lane: &Lane) -> Option<String> {
@@ -232,17 +206,6 @@ pub(super) fn nfproto(family: Family) -> &'static str {
         Family::V4 => "ipv4",
         Family::V6 => "ipv6",
     }
-}
-
-/// Answers of an inbound flow carry the address their client called; whatever a pod opens is checked by path.
-fn exit_guard(exit: &Exit, marks: Marks) -> Vec<String> {
-    let Some(devices) = device_list(exit) else { return owned(&["goto gdrop"]) };
-    vec![
-        format!("oifname != {devices} goto gdrop"),
-        "ct direction reply return".to_owned(),
-        format!("{} vmap @gsrc", marks.path()),
-        "goto gdrop".to_owned(),
-    ]
 }
 
 /// `"eth1"` or `{ "eth1", "eth2" }`; `None` without a device.
@@ -264,24 +227,19 @@ fn add_path(table: &mut NftTable, path: &PathKey, number: u16, numbering: &Numbe
     ];
     table.chains.insert(path_chain(number), chain(None, first_packet));
     let key = NftKey::Mark(marks.path_value(number));
-    let (exit, nat, source) = match path {
+    let (route, nat, source) = match path {
         PathKey::Address { .. } => return vips::add_path(table, path, key, numbering),
-        PathKey::Closed => (Some(EXIT_NONE), None, None),
-        _ if numbering.elsewhere(path) == EXIT_TUNNEL => (Some(EXIT_TUNNEL), None, None),
-        PathKey::Route { route, source: PathSource::Device } => {
-            (numbering.exits.get(route).map(|e| e.number), Some("masq"), Some("gdev"))
+        PathKey::Closed => return insert(table, "exit", key, &format!("e{EXIT_NONE}")),
+        _ if numbering.elsewhere(path) == EXIT_TUNNEL => {
+            return insert(table, "exit", key, &format!("e{EXIT_TUNNEL}"));
         }
-        PathKey::Route { route, source: PathSource::Pod } => {
-            (numbering.exits.get(route).map(|e| e.number), Some("keep"), Some("gpod"))
-        }
+        PathKey::Route { route, source: PathSource::Device } => (route, "masq", Source::Device),
+        PathKey::Route { route, source: PathSource::Pod } => (route, "keep", Source::Pod),
     };
-    if let Some(exit) = exit {
-        insert(table, "exit", key, &format!("e{exit}"));
-    }
-    for (map, target) in [("nat", nat), ("gsrc", source)] {
-        if let Some(target) = target {
-            insert(table, map, key, target);
-        }
+    insert(table, "nat", key, nat);
+    if let Some(exit) = numbering.exits.get(route) {
+        insert(table, "exit", key, &format!("e{}", exit.number));
+        guard::expect(table, key, (Way::Route(exit), source), numbering);
     }
 }
 

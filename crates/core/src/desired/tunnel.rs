@@ -11,8 +11,9 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
-use super::chains::{Ways, insert, keyword, map_name, named, nfproto};
+use super::chains::{Ways, keyword, map_name, named, nfproto};
 use super::exits::{Exit, everything, exit_rule, fence};
+use super::guard;
 use super::marks::Marks;
 use super::{Inputs, Peering, empty_map};
 use crate::ids::{
@@ -121,7 +122,6 @@ pub(super) fn declare(table: &mut NftTable, inputs: &Inputs<'_>, marks: Marks) {
     let ip = keyword(Family::of(peering.local));
     let stranger = format!("udp dport {port} {ip} saddr != @{known} counter name {DROP_STRANGER} drop");
     let exit = format!("e{EXIT_TUNNEL}");
-    let guard = format!("g{EXIT_TUNNEL}");
     table.chains.extend(named(vec![
         ("tunin", Some("type filter hook input priority -10; policy accept;"), vec![stranger]),
         ("tin", None, arrival(marks)),
@@ -130,13 +130,12 @@ pub(super) fn declare(table: &mut NftTable, inputs: &Inputs<'_>, marks: Marks) {
             None,
             vec![format!("iifname \"{TUNNEL_DEVICE}\" jump tback"), marks.enter_tunnel(), "accept".to_owned()],
         ),
-        (&guard, None, vec!["goto gdrop".to_owned()]),
         ("tback", None, vec![format!("ct direction original counter name {DROP_ASTRAY} drop"), "jump mss".to_owned()]),
         ("mss", None, clamp(peering.local, inputs.facts)),
         ("tout", None, departure(marks)),
         ("tgo", None, vec![format!("meta mark set {}", marks.path()), "accept".to_owned()]),
     ]));
-    insert(table, "gexit", NftKey::Mark(marks.exit_value(EXIT_TUNNEL)), &guard);
+    guard::add_exit(table, EXIT_TUNNEL, vec!["goto gdrop".to_owned()], marks);
 }
 
 /// What comes out of the tunnel: never with an address of ours; a packet to an exit brings its connection mark.

@@ -7,12 +7,13 @@
 use std::net::IpAddr;
 
 use super::Inputs;
-use super::chains::{insert, map_name, named, path_chain};
+use super::chains::{insert, keyword, map_name, named, path_chain};
 use super::empty_map;
 use super::exits::exit_rule;
+use super::guard::{self, Source, Way};
 use super::marks::{Marks, Numbering};
 use super::tunnel;
-use crate::ids::{EXIT_ADDRESS, EXIT_NONE, TABLE_MAIN};
+use crate::ids::{EXIT_ADDRESS, TABLE_MAIN};
 use crate::model::{Family, Service, ServicePort};
 use crate::nft::{LEASE_SET, chain};
 use crate::selection::{self, PathKey};
@@ -26,9 +27,15 @@ const DROP_LEASE: &str = "drop_lease";
 /// Which path may send with which address, by family.
 pub(super) const PERMITTED: [&str; 2] = ["kvip4", "kvip6"];
 
-/// The guard's first look: whatever carries a leased address, in either direction.
-pub(super) fn lease_rule(marks: Marks) -> String {
-    format!("{} @leased meta nfproto != @{LEASE_SET} counter name {DROP_LEASE} drop", marks.path())
+/// Of a path that needs the lease: whatever carries the address, in either direction.
+pub(super) fn lease_rule() -> String {
+    format!("meta nfproto != @{LEASE_SET} counter name {DROP_LEASE} drop")
+}
+
+/// What packets have that come from the address of their path.
+pub(super) fn permitted(marks: Marks) -> Vec<String> {
+    let known = |family| format!("{} . {} saddr @{}", marks.path(), keyword(family), map_name("kvip", family));
+    Family::ALL.map(known).to_vec()
 }
 
 /// Rules of the exit by the main table, if any path takes it.
@@ -44,7 +51,6 @@ pub(super) fn rules(inputs: &Inputs<'_>) -> Vec<Rule> {
 pub(super) fn declare(table: &mut NftTable, inputs: &Inputs<'_>, marks: Marks) {
     table.counters.extend([DROP, DROP_LEASE].map(str::to_owned));
     table.maps.insert(LEASE_SET.to_owned(), empty_map(NftMapKind::Lease));
-    table.maps.insert("leased".to_owned(), empty_map(NftMapKind::Marks));
     for family in Family::ALL {
         for (name, kind) in [
             ("vips", NftMapKind::Addresses(family)),
@@ -57,40 +63,31 @@ pub(super) fn declare(table: &mut NftTable, inputs: &Inputs<'_>, marks: Marks) {
     }
     let path = marks.path();
     let mut leave = tunnel::of_exit(inputs, marks);
-    leave.extend([marks.set_exit(EXIT_ADDRESS), "accept".to_owned()]);
+    leave.push(format!("{} accept", marks.set_exit(EXIT_ADDRESS)));
     let rewrite = vec![format!("snat ip to {path} map @snat4"), format!("snat ip6 to {path} map @snat6")];
-    let source = vec![
-        format!("{path} . ip saddr @kvip4 return"),
-        format!("{path} . ip6 saddr @kvip6 return"),
-        "goto gdrop".to_owned(),
-    ];
-    let guard = vec!["ct direction reply return".to_owned(), format!("{path} vmap @gsrc"), "goto gdrop".to_owned()];
-    let (exit, check) = (format!("e{EXIT_ADDRESS}"), format!("g{EXIT_ADDRESS}"));
-    table.chains.extend(named(vec![
-        (&exit, None, leave),
-        (&check, None, guard),
-        ("vip", None, rewrite),
-        ("gvip", None, source),
-    ]));
+    let exit = format!("e{EXIT_ADDRESS}");
+    table.chains.extend(named(vec![(&exit, None, leave), ("vip", None, rewrite)]));
+    guard::add_way(table, Way::Address, marks);
 }
 
 /// Elements of one path; one that this node does not own ends here.
 pub(super) fn add_path(table: &mut NftTable, path: &PathKey, key: NftKey, numbering: &Numbering<'_>) {
-    insert(table, "gexit", NftKey::Mark(numbering.marks.exit_value(EXIT_ADDRESS)), &format!("g{EXIT_ADDRESS}"));
+    let way = match path.route().map(|route| numbering.exits.get(route)) {
+        Some(Some(exit)) => Way::Route(exit),
+        Some(None) => Way::Nowhere,
+        None => Way::Address,
+    };
+    for source in [Source::Address, Source::Leased] {
+        guard::prepare(table, (way, source), numbering);
+    }
     let owned = path.service().filter(|name| numbering.inputs.owned.contains(name));
     let Some(service) = owned.and_then(|name| numbering.inputs.world.services.get(name)) else {
         return insert(table, "exit", key, &format!("e{}", numbering.elsewhere(path)));
     };
-    let exit = match path.route() {
-        Some(route) => numbering.exits.get(route).map_or(EXIT_NONE, |exit| exit.number),
-        None => EXIT_ADDRESS,
-    };
-    insert(table, "exit", key, &format!("e{exit}"));
+    let is_leased = numbering.inputs.leased.contains(&service.name);
+    insert(table, "exit", key, &format!("e{}", way.exit()));
     insert(table, "nat", key, "vip");
-    insert(table, "gsrc", key, "gvip");
-    if numbering.inputs.leased.contains(&service.name) {
-        put(table, "leased", key, NftValue::Member);
-    }
+    guard::expect(table, key, (way, if is_leased { Source::Leased } else { Source::Address }), numbering);
     let NftKey::Mark(mark) = key else { return };
     for family in Family::ALL {
         let Some(source) = source(service, family) else { continue };

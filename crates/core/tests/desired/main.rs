@@ -5,5 +5,6 @@ mod conntrack;
 mod explain;
 mod fixture;
 mod golden;
+mod guard;
 mod lanes;
 mod vips;

@@ -79,7 +79,7 @@ fn an_owned_address_is_the_source_of_its_path_and_its_ports_lead_to_it() {
     let (table, vip) = (table(&desired.state), "203.0.113.7".parse().unwrap());
     assert_eq!(element(table, "exit", NftKey::Mark(PATH)), Some(&goto("e1")));
     assert_eq!(element(table, "nat", NftKey::Mark(PATH)), Some(&goto("vip")));
-    assert_eq!(element(table, "gsrc", NftKey::Mark(PATH)), Some(&goto("gvip")));
+    assert_eq!(element(table, "gsrc", NftKey::Mark(PATH)), Some(&goto("g1_address")));
     assert_eq!(element(table, "snat4", NftKey::Mark(PATH)), Some(&NftValue::Address(vip)));
     assert!(element(table, "kvip4", NftKey::MarkAddress(PATH, vip)).is_some());
     assert!(table.maps["snat6"].elements.is_empty(), "it has no IPv6 address");
@@ -113,9 +113,9 @@ fn an_address_that_others_could_own_needs_the_lease_in_both_directions() {
     let owned = [service.name.clone()].into();
     let desired = state(&service, (&owned, &owned));
     let table = table(&desired.state);
-    assert!(element(table, "leased", NftKey::Mark(PATH)).is_some());
-    let first = &table.chains["gx"].rules[0];
-    assert_eq!(first, "ct mark and 0x000fff00 @leased meta nfproto != @lease counter name drop_lease drop");
+    assert_eq!(element(table, "gsrc", NftKey::Mark(PATH)), Some(&goto("g1_leased")));
+    let first = &table.chains["g1_leased"].rules[0];
+    assert_eq!(first, "meta nfproto != @lease counter name drop_lease drop");
 }
 
 #[test]

@@ -47,17 +47,26 @@ pub(crate) fn fate(state: &NodeState, packet: &Packet) -> Fate {
     if path == 0 {
         return out;
     }
-    let guard = chain_of(table, "gexit", mark & PACKET_MARK).unwrap_or_default();
-    let rules = table.chains.get(&guard).map(|c| c.rules.as_slice()).unwrap_or_default();
-    match (&out, rules.first().map(String::as_str)) {
+    let rules = |map, value| {
+        let name = chain_of(table, map, value).unwrap_or_default();
+        table.chains.get(&name).map(|c| c.rules.clone()).unwrap_or_default()
+    };
+    let exit = mark & PACKET_MARK;
+    // What the path demands: this exit, and one of its devices.
+    let passes = |device: &str| {
+        let accepting = rules("gsrc", path).into_iter().filter(|rule| rule.ends_with(" accept"));
+        let right = |rule: &String| {
+            rule.contains(&format!("== {exit:#010x} oifname ")) && rule.contains(&format!("\"{device}\""))
+        };
+        accepting.filter(right).count() > 0
+    };
+    match (&out, rules("gexit", exit).first().map(String::as_str)) {
         (Fate::Main, Some("return")) => out,
         // The guard leaves what enters the tunnel to another chain, which wants this exit.
         (Fate::Left(device, _), _) if device == "sor0" && mark & PACKET_MARK == u32::from(EXIT_TUNNEL) => {
             Fate::Left(device.clone(), "keep".to_owned())
         }
-        (Fate::Left(device, _), Some(rule))
-            if rule.starts_with("oifname") && rule.contains(&format!("\"{device}\"")) =>
-        {
+        (Fate::Left(device, _), _) if passes(device) => {
             Fate::Left(device.clone(), chain_of(table, "nat", path).unwrap_or_default())
         }
         _ if packet.stays_inside() => out,
@@ -104,7 +113,7 @@ fn exit_mark(table: &NftTable, chain: &str, packet: &Packet) -> u32 {
 }
 
 fn set_mark(rule: &str) -> u32 {
-    rule.rsplit(" or ").next().and_then(hex).unwrap_or(0)
+    rule.trim_end_matches(" accept").rsplit(" or ").next().and_then(hex).unwrap_or(0)
 }
 
 fn hex(text: &str) -> Option<u32> {

@@ -243,7 +243,6 @@ fn set_of(attributes: Attributes<'_>) -> Option<(String, NftMapKind)> {
         (TYPE_MARK, Some(TYPE_ETHER)) => NftMapKind::MarkMac,
         (TYPE_MARKED4, None) => NftMapKind::MarkedAddresses(Family::V4),
         (TYPE_MARKED6, None) => NftMapKind::MarkedAddresses(Family::V6),
-        (TYPE_MARK, None) => NftMapKind::Marks,
         (TYPE_NFPROTO, None) => NftMapKind::Lease,
         (TYPE_TUPLE4, None) => NftMapKind::Tuples(Family::V4),
         (TYPE_TUPLE6, None) => NftMapKind::Tuples(Family::V6),
@@ -259,9 +258,7 @@ fn member_of(kind: NftMapKind, attributes: Attributes<'_>) -> Option<(NftKey, Nf
         NftMapKind::Addresses(family) | NftMapKind::AddressVerdict(family) => {
             NftKey::Address(address_of(family, bytes)?)
         }
-        NftMapKind::MarkVerdict | NftMapKind::Marks | NftMapKind::MarkAddress(_) | NftMapKind::MarkMac => {
-            NftKey::Mark(mark()?)
-        }
+        NftMapKind::MarkVerdict | NftMapKind::MarkAddress(_) | NftMapKind::MarkMac => NftKey::Mark(mark()?),
         NftMapKind::MarkedAddresses(family) => NftKey::MarkAddress(mark()?, address_of(family, bytes.get(4..)?)?),
         NftMapKind::Tuples(_) | NftMapKind::Lease => return None,
     };

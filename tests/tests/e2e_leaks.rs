@@ -6,6 +6,8 @@
 
 #[path = "leaks/changes.rs"]
 mod changes;
+#[path = "leaks/guard.rs"]
+mod guard;
 #[path = "leaks/losses.rs"]
 mod losses;
 #[path = "leaks/outages.rs"]

@@ -4,8 +4,10 @@
 //! `sortie_testkit`'s.
 
 pub mod api;
+pub mod archive;
 pub mod commands;
 pub mod expect;
+pub mod install;
 pub mod push;
 pub mod scene;
 

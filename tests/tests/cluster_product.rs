@@ -1,7 +1,5 @@
 //! The product on real clusters, one after the other: installed by its manifests, used, upgraded, hurt, and taken off.
 
-#[path = "cluster/archive.rs"]
-mod archive;
 #[path = "cluster/churn.rs"]
 mod churn;
 #[path = "cluster/desk.rs"]

@@ -7,8 +7,6 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use sortie_testkit::kube::{Cluster, Setup};
 
-#[path = "cluster/archive.rs"]
-mod archive;
 #[path = "cluster/desk.rs"]
 mod desk;
 #[path = "cluster/residue.rs"]

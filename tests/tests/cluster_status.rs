@@ -9,8 +9,6 @@ use serde_json::{Value, json};
 use sortie_testkit::lab::{GATEWAY4, GATEWAY6};
 use sortie_testkit::programs;
 
-#[path = "cluster/archive.rs"]
-mod archive;
 #[path = "cluster/objects.rs"]
 #[allow(dead_code, reason = "written for the tests of the product")]
 mod objects;

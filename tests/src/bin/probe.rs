@@ -4,6 +4,7 @@
 //! `ask PORT TO` sends one datagram and prints the answer.
 //! `send NAME MILLISECONDS TO...` sends datagrams `NAME 0`, `NAME 1`, ... to each address, for ever.
 //! `burst NAME COUNT MILLISECONDS TO...` does so COUNT times.
+//! `both NAME MILLISECONDS TO NEW` does so to TO over one socket and to NEW from a new port each time, for ever.
 //! `hold NAME MILLISECONDS TO` sends such lines over one TCP connection and ends when it breaks or is silent for five minutes.
 //! `serve AT` answers every datagram with its source.
 //! `pause` does nothing for ever.
@@ -27,6 +28,9 @@ fn main() -> Result<()> {
         ["ask", port, to] => ask(port.parse()?, to.parse()?),
         ["send", name, pause, to @ ..] => send(name, (u64::MAX, pause.parse()?), to),
         ["burst", name, count, pause, to @ ..] => send(name, (count.parse()?, pause.parse()?), to),
+        ["both", name, pause, to, new] => {
+            both(name, Duration::from_millis(pause.parse()?), [to.parse()?, new.parse()?])
+        }
         ["hold", name, pause, to] => hold(name, Duration::from_millis(pause.parse()?), to.parse()?),
         ["serve", at] => serve(at.parse()?),
         ["pause"] => loop {
@@ -34,7 +38,7 @@ fn main() -> Result<()> {
         },
         _ => bail!(
             "blast COUNT PORT TO... | ask PORT TO | send NAME MILLISECONDS TO... | burst NAME COUNT MILLISECONDS TO... | \
-             hold NAME MILLISECONDS TO | serve AT | pause"
+             both NAME MILLISECONDS TO NEW | hold NAME MILLISECONDS TO | serve AT | pause"
         ),
     }
 }
@@ -72,6 +76,17 @@ fn send(name: &str, (count, pause): (u64, u64), to: &[&str]) -> Result<()> {
             let _ = socket.send(format!("{name} {number}").as_bytes());
         }
         std::thread::sleep(Duration::from_millis(pause));
+    }
+    Ok(())
+}
+
+fn both(name: &str, pause: Duration, [to, new]: [SocketAddr; 2]) -> Result<()> {
+    let socket = open(0, to)?;
+    for number in 0_u64.. {
+        let text = format!("{name} {number}");
+        let _ = socket.send(text.as_bytes());
+        let _ = open(0, new)?.send(text.as_bytes());
+        std::thread::sleep(pause);
     }
     Ok(())
 }

@@ -9,9 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use sortie_testkit::kube::{Cluster, Shell};
 use sortie_testkit::{image, poll, programs};
+use sortie_tests::archive;
 use sortie_tests::commands::{self, Command, Place};
-
-use crate::archive;
 
 /// How long what a command looks for may take on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);

@@ -8,14 +8,13 @@ use serde_json::{Value, json};
 use sortie_testkit::kube::{Cluster, Kubectl, Setup};
 use sortie_testkit::lab::{SERVER4, SERVER6};
 use sortie_testkit::{poll, until};
+use sortie_tests::install;
+pub(crate) use sortie_tests::install::SYSTEM;
 
-use crate::archive;
 use crate::objects::{Pods, VIPS, list, send};
 
 /// How long it may take on a busy machine until something is as it must be.
 pub(crate) const LIMIT: Duration = Duration::from_secs(120);
-/// Namespace of the manifests.
-pub(crate) const SYSTEM: &str = "sortie-system";
 /// How often a pod sends, in milliseconds.
 const PACE: u32 = 100;
 
@@ -43,22 +42,12 @@ impl Product {
 
     /// Brings the image to every node.
     pub(crate) fn load(&mut self) -> Result<()> {
-        let root = self.cluster.site.net().scratch().folder("product")?;
-        archive::fill(&root)?;
-        self.cluster.load(&root, (archive::IMAGE, archive::RUNS))
+        install::load(&mut self.cluster)
     }
 
     /// As `install/README.md` says, out of a folder.
     pub(crate) fn install(&self, folder: &Path) -> Result<()> {
-        let key = self.cluster.site.net().scratch().path().join("key");
-        let mut random = [0; 32];
-        std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut random).context("no random key")?;
-        std::fs::write(&key, random).context("cannot write the key")?;
-        let key = format!("--from-file={}", key.display());
-        self.kubectl.run(&["create", "namespace", SYSTEM])?;
-        self.kubectl.run(&["-n", SYSTEM, "create", "secret", "generic", "sortie-peer-key", &key])?;
-        self.kubectl.run(&["apply", "-k", &folder.display().to_string()])?;
-        self.cluster.rolled_out(&["daemonset/sortie", "-n", SYSTEM])
+        install::apply(&self.cluster, folder)
     }
 
     /// What the helper of a node says of itself.

@@ -4,8 +4,8 @@ use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use sortie_tests::archive;
 
-use crate::archive;
 use crate::life::{Life, NODES};
 use crate::product::SYSTEM;
 

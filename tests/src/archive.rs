@@ -1,4 +1,6 @@
 //! The image of the product, made from the programs under test.
+//!
+//! Guarantees: it holds what `cargo xtask image` puts into one, under the same name. Leaves out: building the programs.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,12 +9,15 @@ use anyhow::{Context, Result, ensure};
 use sortie_testkit::{image, programs};
 
 /// Name of the image in the manifests.
-pub(crate) const IMAGE: &str = concat!("sortie.dev/sortie:", env!("CARGO_PKG_VERSION"));
+pub const IMAGE: &str = concat!("sortie.dev/sortie:", env!("CARGO_PKG_VERSION"));
 /// What it runs when a pod names no command.
-pub(crate) const RUNS: &[&str] = &["/sortie-helper", "--help"];
+pub const RUNS: &[&str] = &["/sortie-helper", "--help"];
 
 /// Fills a folder with the tree of the image that `cargo xtask image` makes.
-pub(crate) fn fill(root: &Path) -> Result<()> {
+///
+/// # Errors
+/// When a program is not there or cannot be copied.
+pub fn fill(root: &Path) -> Result<()> {
     let nft = ["/usr/sbin/nft", "/sbin/nft"].map(Path::new).into_iter().find(|path| path.is_file());
     image::add(root, nft.context("nft is not there; `cargo xtask setup`")?)?;
     std::fs::create_dir_all(root.join("usr/sbin")).context("cannot create a folder")?;

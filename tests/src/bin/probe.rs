@@ -4,11 +4,13 @@
 //! `ask PORT TO` sends one datagram and prints the answer.
 //! `send NAME MILLISECONDS TO...` sends datagrams `NAME 0`, `NAME 1`, ... to each address, for ever.
 //! `burst NAME COUNT MILLISECONDS TO...` does so COUNT times.
-//! `both NAME MILLISECONDS TO NEW` does so to TO over one socket and to NEW from a new port each time, for ever.
+//! `both NAME MILLISECONDS TO NEW` does so to TO over one socket and to NEW from a new port each time, for ever; after the
+//! number comes the source that the server saw in what it has answered since, or `-`.
 //! `hold NAME MILLISECONDS TO` sends such lines over one TCP connection and ends when it breaks or is silent for five minutes.
 //! `serve AT` answers every datagram with its source.
 //! `pause` does nothing for ever.
 
+use std::collections::VecDeque;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
@@ -17,6 +19,8 @@ use anyhow::{Context, Result, bail, ensure};
 
 /// How long a connection may be silent: after some losses TCP waits for long until it tries again.
 const SILENCE: Duration = Duration::from_secs(300);
+/// Flows of one datagram that may still be answered.
+const WAITING: usize = 16;
 
 fn main() -> Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -81,14 +85,34 @@ fn send(name: &str, (count, pause): (u64, u64), to: &[&str]) -> Result<()> {
 }
 
 fn both(name: &str, pause: Duration, [to, new]: [SocketAddr; 2]) -> Result<()> {
-    let socket = open(0, to)?;
+    let running = open(0, to)?;
+    let mut waiting = VecDeque::new();
     for number in 0_u64.. {
-        let text = format!("{name} {number}");
+        let _ = running.send(format!("{name} {number} {}", answer(std::iter::once(&running))).as_bytes());
+        let text = format!("{name} {number} {}", answer(waiting.iter()));
+        let socket = open(0, new)?;
         let _ = socket.send(text.as_bytes());
-        let _ = open(0, new)?.send(text.as_bytes());
+        waiting.push_back(socket);
+        if waiting.len() > WAITING {
+            waiting.pop_front();
+        }
         std::thread::sleep(pause);
     }
     Ok(())
+}
+
+/// What the server has said at last to one of these sockets, if anything, as one word: the source it saw.
+fn answer<'a>(sockets: impl Iterator<Item = &'a UdpSocket>) -> String {
+    let mut buffer = [0; 256];
+    let mut said = None;
+    for socket in sockets {
+        let _ = socket.set_nonblocking(true);
+        while let Ok(length) = socket.recv(&mut buffer) {
+            let text = String::from_utf8_lossy(&buffer[..length]);
+            said = text.split_whitespace().nth(1).map(str::to_owned).or(said);
+        }
+    }
+    said.unwrap_or_else(|| "-".to_owned())
 }
 
 fn hold(name: &str, pause: Duration, to: SocketAddr) -> Result<()> {

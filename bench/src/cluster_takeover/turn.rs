@@ -1,0 +1,76 @@
+//! One owner loses its power under traffic.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use crate::cluster::{KubeVip, NODES, Stage, Subject, Wire};
+use crate::cluster_takeover::calls::Calls;
+use crate::cluster_takeover::watch::{Watch, What};
+
+/// What became of it; nothing for what did not come back.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Outcome {
+    /// Longest time without a new flow that is answered with the address.
+    pub(super) new: Option<Duration>,
+    /// The same in flows that ran before.
+    pub(super) running: Option<Duration>,
+    /// Longest time without an answer to a caller.
+    pub(super) callers: Option<Duration>,
+    /// Datagrams of pods of other nodes that had another address meanwhile.
+    pub(super) astray: usize,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { new, running, callers, astray } = self;
+        write!(out, "new flows {new:.1?}, running {running:.1?}, callers {callers:.1?}, {astray} packets astray")
+    }
+}
+
+/// The owner is struck, watched and booted again.
+pub(super) fn once((stage, wire): (&mut Stage, &Wire), (subject, address): (Subject, IpAddr)) -> Result<Outcome> {
+    let mut running = stage.start(subject)?;
+    let calls = Calls::start(&stage.cluster.site.routers[0], address);
+    let mut watch = Watch::new(wire, subject.app(), address)?;
+    let owner = watch.settled(served(subject)).with_context(|| account(stage, running.as_ref()))?;
+    let struck = strike(stage, running.as_mut(), owner)?;
+    watch.again(struck).with_context(|| account(stage, running.as_ref()))?;
+    let silence = |what| watch.silence(struck, what);
+    let outcome = Outcome {
+        new: silence(What::New),
+        running: silence(What::Running),
+        callers: silence(What::Caller),
+        astray: watch.astray(struck),
+    };
+    drop(calls);
+    running.map_or(Ok(()), KubeVip::stop)?;
+    stage.cluster.boot(owner)?;
+    stage.cluster.await_ready()?;
+    Ok(outcome)
+}
+
+/// How many of the three pods have the address at a time, at least.
+fn served(subject: Subject) -> usize {
+    match subject {
+        Subject::Sortie => NODES.len(),
+        Subject::KubeVip(_) => 1,
+    }
+}
+
+/// Cuts the power of a node; when its last packet could leave.
+fn strike(stage: &mut Stage, running: Option<&mut KubeVip>, node: usize) -> Result<Instant> {
+    stage.cluster.site.switch.ip(&format!("link set dev n{node}l down\nlink set dev n{node}o down"))?;
+    let at = Instant::now();
+    if let Some(running) = running {
+        running.lose(node);
+    }
+    stage.cluster.cut(node)?;
+    Ok(at)
+}
+
+fn account(stage: &Stage, running: Option<&KubeVip>) -> String {
+    stage.cluster.account() + &running.map(KubeVip::account).unwrap_or_default()
+}

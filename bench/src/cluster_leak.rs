@@ -35,6 +35,6 @@ pub(crate) fn run(rounds: usize) -> Result<Report> {
         }
     }
     let report = rows::report(&sides, &stage.other());
-    sides.into_iter().try_for_each(Side::end)?;
+    sides.into_iter().try_for_each(|side| side.end(&stage))?;
     Ok(report)
 }

@@ -48,7 +48,7 @@ const COMMANDS: &[Command] = &[
     Command { name: "demo", help: "the main job, live: pods, routers, a server", run: programs::demo },
     Command {
         name: "bench",
-        help: "all measurements, into docs/performance.md; or SECTIONS, --rounds N",
+        help: "all measurements, into docs/performance.md; or SECTIONS, --rounds N; KUBE_VIP=path: beside it, too",
         run: programs::bench,
     },
     Command { name: "bench-check", help: "the last measurements against their aims", run: programs::bench_check },

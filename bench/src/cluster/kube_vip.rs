@@ -13,6 +13,7 @@ use nix::sys::signal::Signal;
 use sortie_testkit::Process;
 use sortie_testkit::kube::Cluster;
 
+use super::objects::KUBE_VIP as ADDRESSES;
 use super::stage::NODES;
 
 /// Where the program is.
@@ -20,7 +21,11 @@ const VARIABLE: &str = "KUBE_VIP";
 /// How long it may take to end in order.
 const END: Duration = Duration::from_secs(20);
 const FLAGS: [&str; 7] =
-    ["manager", "--arp", "--services", "--servicesElection", "--egressWithNftables", "--interface", "eth0"];
+    ["manager", "--arp", "--services", "--servicesElection", "--egressWithNftables", "--interface", DEVICE];
+/// Where it puts addresses.
+const DEVICE: &str = "eth0";
+/// Takes its rules away.
+const FORGET: &str = "{ nft delete table ip kube_vip_v4 2>/dev/null || true; }";
 
 /// How long a node that died counts as the owner of an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,13 +104,16 @@ impl KubeVip {
         }
     }
 
-    /// Ends it in order, so that it takes away what it gave the nodes.
-    pub(crate) fn stop(mut self) -> Result<()> {
+    /// Ends it in order, and takes away what it leaves on the nodes, so that whoever comes next finds nothing.
+    pub(crate) fn stop(mut self, cluster: &Cluster) -> Result<()> {
         for process in self.processes.iter_mut().flatten() {
             process.signal(Signal::SIGTERM)?;
         }
-        for process in self.processes.iter_mut().flatten() {
+        for (index, process) in self.processes.iter_mut().enumerate() {
+            let Some(process) = process else { continue };
             process.wait(END).with_context(|| tail(process))?;
+            let node = cluster.node(index + 1)?.inside()?;
+            node.run("sh", &["-c", &format!("ip addr flush dev {DEVICE} to {ADDRESSES} && {FORGET}")])?;
         }
         Ok(())
     }

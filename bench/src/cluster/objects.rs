@@ -8,9 +8,12 @@ use sortie_testkit::lab::{GATEWAY4, SERVER4};
 use super::stage::Subject;
 use super::wire::{NEW, RUNNING, SERVED};
 
-/// Addresses of the pool, and where kube-vip's begin: on the network `lan`, by whose router nodes send anyway.
-const POOL: [u8; 2] = [100, 120];
-const KUBE_VIP: u8 = 120;
+/// Addresses of Sortie's pool, on the network `lan`, by whose router nodes send anyway.
+const POOL: std::ops::Range<u8> = 100..120;
+/// kube-vip's addresses there.
+pub(super) const KUBE_VIP: &str = "10.10.0.120/29";
+/// The first of them.
+const FIRST: u8 = 120;
 /// Time between two datagrams of a pod to each port, milliseconds.
 pub(super) const PACE: u32 = 10;
 /// Image that every node has.
@@ -23,7 +26,7 @@ fn lan(last: u8) -> Ipv4Addr {
 
 /// What Sortie needs once: a route by the network's router, and a pool.
 pub(super) fn base() -> Vec<Value> {
-    let addresses: Vec<String> = (POOL[0]..POOL[1]).map(|last| format!("{}/32", lan(last))).collect();
+    let addresses: Vec<String> = POOL.map(|last| format!("{}/32", lan(last))).collect();
     vec![
         json!({
             "apiVersion": "sortie.dev/v1alpha1", "kind": "ServiceOutboundRoute", "metadata": {"name": "a"},
@@ -51,7 +54,7 @@ pub(crate) struct Wish<'a> {
 /// A Service whose address its pods leave with. Its callers are led to a pod of the node they come to.
 pub(crate) fn service(wish: Wish<'_>) -> Value {
     let Wish { subject, app, number } = wish;
-    let address = lan(KUBE_VIP + number).to_string();
+    let address = lan(FIRST + number).to_string();
     let (annotations, more) = match subject {
         Subject::Sortie => (
             json!({"sortie.dev/route": "a", "sortie.dev/egress": "true"}),

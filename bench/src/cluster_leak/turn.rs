@@ -108,8 +108,8 @@ impl Side {
     }
 
     /// Ends what was started.
-    pub(super) fn end(self) -> Result<()> {
-        self.running.map_or(Ok(()), KubeVip::stop)
+    pub(super) fn end(self, stage: &Stage) -> Result<()> {
+        self.running.map_or(Ok(()), |running| running.stop(&stage.cluster))
     }
 
     fn account(&self, stage: &Stage) -> String {

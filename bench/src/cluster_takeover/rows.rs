@@ -28,7 +28,7 @@ pub(super) fn report(rows: &[Row], other: &str) -> Report {
 fn spread(silences: &[Option<Duration>]) -> String {
     let back: Vec<Duration> = silences.iter().flatten().copied().collect();
     let lost = silences.len() - back.len();
-    let Some(longest) = back.iter().max() else { return "not again".to_owned() };
+    let Some(longest) = back.iter().max() else { return format!("{lost} not again") };
     let text = format!("{:.0} ({})", Summary::of(&back).median, longest.as_millis());
     if lost == 0 { text } else { format!("{text}, {lost} not again") }
 }

@@ -1,14 +1,19 @@
 //! One owner loses its power under traffic.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use sortie_testkit::until;
 
 use crate::cluster::{KubeVip, NODES, Stage, Subject, Wire};
 use crate::cluster_takeover::calls::Calls;
 use crate::cluster_takeover::watch::{Watch, What};
+
+/// How long pods of a node that boots may take.
+const BOOT: Duration = Duration::from_secs(120);
 
 /// What became of it; nothing for what did not come back.
 #[derive(Clone, Copy, Debug)]
@@ -36,8 +41,9 @@ pub(super) fn once((stage, wire): (&mut Stage, &Wire), (subject, address): (Subj
     let calls = Calls::start(&stage.cluster.site.routers[0], address);
     let mut watch = Watch::new(wire, subject.app(), address)?;
     let owner = watch.settled(served(subject)).with_context(|| account(stage, running.as_ref()))?;
+    let before = starts(stage, owner)?;
     let struck = strike(stage, running.as_mut(), owner)?;
-    watch.again(struck).with_context(|| account(stage, running.as_ref()))?;
+    watch.again(struck)?;
     let silence = |what| watch.silence(struck, what);
     let outcome = Outcome {
         new: silence(What::New),
@@ -46,9 +52,8 @@ pub(super) fn once((stage, wire): (&mut Stage, &Wire), (subject, address): (Subj
         astray: watch.astray(struck),
     };
     drop(calls);
-    running.map_or(Ok(()), KubeVip::stop)?;
-    stage.cluster.boot(owner)?;
-    stage.cluster.await_ready()?;
+    running.map_or(Ok(()), |running| running.stop(&stage.cluster))?;
+    boot(stage, owner, &before)?;
     Ok(outcome)
 }
 
@@ -69,6 +74,27 @@ fn strike(stage: &mut Stage, running: Option<&mut KubeVip>, node: usize) -> Resu
     }
     stage.cluster.cut(node)?;
     Ok(at)
+}
+
+/// Boots a node and waits until its pods run again, so that whoever starts next finds everything at rest.
+fn boot(stage: &mut Stage, node: usize, before: &BTreeMap<String, u64>) -> Result<()> {
+    stage.cluster.boot(node)?;
+    stage.cluster.await_ready()?;
+    let is_again = |now: &BTreeMap<String, u64>| before.iter().all(|(pod, starts)| now.get(pod) > Some(starts));
+    let again = || starts(stage, node).is_ok_and(|now| is_again(&now));
+    until(BOOT, "pods of a node that came back", again).with_context(|| account(stage, None))
+}
+
+/// How often the containers of pods that are ready on a node have started.
+fn starts(stage: &Stage, node: usize) -> Result<BTreeMap<String, u64>> {
+    let list = stage.kubectl.get(&["pods", "--field-selector", &format!("spec.nodeName=n{node}")])?;
+    let pods = list["items"].as_array().context("no list")?.iter().filter_map(|pod| {
+        let containers = pod["status"]["containerStatuses"].as_array()?;
+        let is_ready = containers.iter().all(|one| one["ready"] == true);
+        let count = containers.iter().filter_map(|one| one["restartCount"].as_u64()).min()?;
+        is_ready.then(|| Some((pod["metadata"]["name"].as_str()?.to_owned(), count)))?
+    });
+    Ok(pods.collect())
 }
 
 fn account(stage: &Stage, running: Option<&KubeVip>) -> String {

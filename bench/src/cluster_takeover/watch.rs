@@ -13,9 +13,11 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// For how long everything is as it should be before the power is cut.
 const CALM: Duration = Duration::from_secs(2);
 /// Packets of each kind in that time, at least, and as many afterwards.
-const ENOUGH: usize = 100;
-/// Longest time until it is, and until the address works again.
+const ENOUGH: usize = 50;
+/// Longest time until it is.
 const LIMIT: Duration = Duration::from_secs(120);
+/// What is not served for so long after a strike is not served again.
+const GIVEN_UP: Duration = Duration::from_secs(45);
 
 /// What a packet tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,11 +64,14 @@ impl<'a> Watch<'a> {
         self.until("a node that has the address", |watch| watch.owner(pods))
     }
 
-    /// Waits until pods and callers are answered with the address after the strike.
+    /// Waits until pods and callers are answered with the address after the strike, or it is too late for that.
     pub(super) fn again(&mut self, struck: Instant) -> Result<()> {
         let many = |watch: &Self, what| watch.after(struck, what).take(ENOUGH).count() == ENOUGH;
-        let all = |watch: &Self| (many(watch, What::New) && many(watch, What::Caller)).then_some(());
-        self.until("another node that has the address", all)
+        while struck.elapsed() < GIVEN_UP && !(many(self, What::New) && many(self, What::Caller)) {
+            std::thread::sleep(PAUSE);
+            self.look()?;
+        }
+        Ok(())
     }
 
     /// Longest time without it around the strike; nothing when it did not come afterwards.
@@ -79,8 +84,8 @@ impl<'a> Watch<'a> {
 
     /// Datagrams that went astray from the strike until a pod was answered with the address.
     pub(super) fn astray(&self, struck: Instant) -> usize {
-        let Some(again) = self.after(struck, What::New).next() else { return 0 };
-        self.after(struck, What::Astray).filter(|seen| seen.at < again.at).count()
+        let again = self.after(struck, What::New).next().map(|seen| seen.at);
+        self.after(struck, What::Astray).filter(|seen| again.is_none_or(|again| seen.at < again)).count()
     }
 
     fn after(&self, at: Instant, what: What) -> impl Iterator<Item = &Seen> {

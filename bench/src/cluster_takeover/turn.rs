@@ -87,7 +87,8 @@ fn boot(stage: &mut Stage, node: usize, before: &BTreeMap<String, u64>) -> Resul
 
 /// How often the containers of pods that are ready on a node have started.
 fn starts(stage: &Stage, node: usize) -> Result<BTreeMap<String, u64>> {
-    let list = stage.kubectl.get(&["pods", "--field-selector", &format!("spec.nodeName=n{node}")])?;
+    let list =
+        stage.kubectl.get(&["pods", "--all-namespaces", "--field-selector", &format!("spec.nodeName=n{node}")])?;
     let pods = list["items"].as_array().context("no list")?.iter().filter_map(|pod| {
         let containers = pod["status"]["containerStatuses"].as_array()?;
         let is_ready = containers.iter().all(|one| one["ready"] == true);

@@ -46,7 +46,7 @@ const SECTIONS: &[Section] = &[
     Section { name: "throughput", rounds: 12, run: throughput::run },
     Section { name: "programming", rounds: 3, run: programming::run },
     Section { name: "leak", rounds: 1000, run: leak::run },
-    Section { name: "cluster-leak", rounds: 15, run: cluster_leak::run },
+    Section { name: "cluster-leak", rounds: 12, run: cluster_leak::run },
     Section { name: "takeover", rounds: 50, run: takeover::run },
     Section { name: "cluster-takeover", rounds: 3, run: cluster_takeover::run },
 ];

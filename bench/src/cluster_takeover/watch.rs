@@ -74,12 +74,12 @@ impl<'a> Watch<'a> {
         Ok(())
     }
 
-    /// Longest time without it around the strike; nothing when it did not come afterwards.
+    /// Longest time without it from the last time before the strike on; nothing when it did not come afterwards.
     pub(super) fn silence(&self, struck: Instant, what: What) -> Option<Duration> {
-        self.after(struck, what).next()?;
-        let around = self.seen.iter().filter(|seen| seen.what == what && seen.at + CALM > struck);
-        let times: Vec<Instant> = around.map(|seen| seen.at).collect();
-        times.windows(2).map(|pair| pair[1].duration_since(pair[0])).max()
+        let mut before = self.seen.iter().rev().filter(|seen| seen.what == what && seen.at <= struck);
+        let mut last = before.next().map_or(struck, |seen| seen.at);
+        let gaps = self.after(struck, what).map(|seen| seen.at.duration_since(std::mem::replace(&mut last, seen.at)));
+        gaps.max()
     }
 
     /// Datagrams that went astray from the strike until a pod was answered with the address.

@@ -48,7 +48,7 @@ const SECTIONS: &[Section] = &[
     Section { name: "leak", rounds: 1000, run: leak::run },
     Section { name: "cluster-leak", rounds: 12, run: cluster_leak::run },
     Section { name: "takeover", rounds: 50, run: takeover::run },
-    Section { name: "cluster-takeover", rounds: 3, run: cluster_takeover::run },
+    Section { name: "cluster-takeover", rounds: 4, run: cluster_takeover::run },
 ];
 
 fn main() -> ExitCode {

@@ -40,7 +40,7 @@ fn guarded(lab: &Lab, pod: &Pod, port: u16) -> Result<()> {
 
 fn translate(lab: &Lab, source: &str) -> Result<()> {
     lab.node.nft(&format!(
-        "table ip stranger {{ chain post {{ type nat hook postrouting priority 80; udp dport {PORT} snat to {source} }} }}"
+        "table ip stranger {{ chain post {{ type nat hook postrouting priority 80; udp dport {PORT} snat to {source}; }}; }}"
     ))
 }
 
@@ -77,7 +77,7 @@ fn a_packet_that_gets_the_mark_of_another_route_is_dropped() -> Result<()> {
     alone(|lab, pod| {
         lab.node.nft(&format!(
             "table inet stranger {{ chain pre {{ type filter hook prerouting priority -80; \
-             udp dport {PORT} meta mark set meta mark and 0xffffffc0 or 0x2 }} }}"
+             udp dport {PORT} meta mark set meta mark and 0xffffffc0 or 0x2; }}; }}"
         ))?;
         guarded(lab, pod, 5061)
     })

@@ -6,7 +6,7 @@
 //! tunnel, which are [`super::tunnel`]'s.
 //!
 //! The usual packet costs one lookup and one rule: `gsrc` leads from its path to a chain for one exit and one kind of
-//! source, whose rule compares the mark and the device with constants; a rule more costs as much as a lookup. Nothing is
+//! source, whose rule compares the mark and the device with constants. Nothing is
 //! remembered about packets, flows, pods or addresses that were found good:
 //!
 //! - *A device's address* is looked for at that moment, in the kernel's own table. An address that is taken away, or put
@@ -108,7 +108,8 @@ pub(super) fn declare(table: &mut NftTable, inputs: &Inputs<'_>, excluded: &[IpN
     table.counters.insert(DROP.to_owned());
     let tunnel = inputs.peering.map(|_| format!("oifname \"{TUNNEL_DEVICE}\" goto tout"));
     let path = marks.path();
-    let usual = [format!("{path} vmap @gsrc"), format!("{path} == 0 return"), "goto gx".to_owned()];
+    // What connection tracking does not know (neighbour discovery) has no mark to compare, and matches neither rule.
+    let usual = [format!("{path} vmap @gsrc"), format!("{path} != 0 goto gx")];
     let guard = tunnel.into_iter().chain(usual).collect();
     let mut drop = returns(excluded, "daddr", None);
     drop.push(format!("counter name {DROP} drop"));

@@ -15,7 +15,7 @@ use std::io::ErrorKind;
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use sortie_testkit::kube::Proxy;
-use sortie_testkit::{Flow, probe};
+use sortie_testkit::{Flow, kernel, probe, until};
 
 use asking::{NODE_PORTS, PORTS, asks, flows_to, refused};
 use proxies::Stage;
@@ -45,6 +45,8 @@ fn all(mode: Proxy) -> Result<()> {
         stage.says(&format!("{policy:?}, pod of {place:?}"));
     }
     stage.steadily(without_a_pod_the_owner_answers_nobody)?;
+    stage.steadily(a_node_that_does_not_own_the_address_answers_nobody)?;
+    stage.says("led to another node");
     stage.steadily(clients_reach_the_pod_by_the_port_of_a_node)?;
     stage.says("ports of nodes");
     pods_go_on_at_the_next_owner(&mut stage)?;
@@ -118,6 +120,30 @@ fn without_a_pod_the_owner_answers_nobody(stage: &mut Stage) -> Result<()> {
     }
     let seen = stage.answers()?;
     ensure!(seen.is_empty(), "answered by {seen:?}");
+    Ok(())
+}
+
+/// Its own pod would answer, and by the main table: not by the route, and past the owner.
+fn a_node_that_does_not_own_the_address_answers_nobody(stage: &mut Stage) -> Result<()> {
+    let node = Place::Other.of(stage)?;
+    stage.offer(Policy::Local, node)?;
+    let (client, at) = (&stage.cluster.switch, &stage.cluster.nodes[node - 1].namespace);
+    let gates = [format!("10.10.0.{node}"), format!("fd00:10::{node}")];
+    for (vip, gate) in vips().into_iter().zip(&gates) {
+        until(AGREE, "a neighbour", || client.run("ping", &["-c", "1", "-W", "1", gate]).is_ok())?;
+        client.ip(&format!("route replace {vip} via {gate} dev lan"))?;
+    }
+    let _echo = serve(&stage.cluster, node)?;
+    for vip in vips() {
+        let before = kernel::counter(at, "drop_unserved")?;
+        for flow in flows_to(vip, PORTS) {
+            let flow = Flow { port: stage.port(), ..flow };
+            ensure!(probe(client, flow, SILENCE)?.is_none(), "{flow} was answered by n{node}, owner n{}", stage.owner);
+        }
+        let dropped = kernel::counter(at, "drop_unserved")? - before;
+        ensure!(dropped >= 3, "n{node} dropped {dropped} for {vip}\n{}", stage.account());
+        client.ip(&format!("route del {vip}"))?;
+    }
     Ok(())
 }
 

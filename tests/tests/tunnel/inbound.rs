@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use sortie_testkit::cluster::manifests;
 use sortie_testkit::probe::udp_socket;
-use sortie_testkit::{Capture, Captured, Flow, Namespace, Transport, probe, until};
+use sortie_testkit::{Capture, Captured, Flow, Namespace, Transport, kernel, probe, until};
 
 use super::stage::{AGREE, PACE, everybody, others, pod_address, running, serve, vips};
 
@@ -104,11 +104,9 @@ fn a_client_that_was_led_to_another_node_is_answered_when_that_node_takes_over()
             other.namespace.sysctl(&format!("net/ipv4/conf/{device}/rp_filter"), "0")?;
         }
         cluster.router.ip(&format!("route replace {vip}/32 via {}", other.outer()))?;
-        let sport = format!("sport={CLIENT} ");
         until(AGREE, "the client at the wrong node", || {
             let is_answered = answered();
-            let known = other.namespace.run("conntrack", &["-L", "-p", "udp", "-d", &vip.to_string()]);
-            !is_answered && known.is_ok_and(|known| known.contains(&sport))
+            !is_answered && kernel::counter(&other.namespace, "drop_unserved").is_ok_and(|dropped| dropped > 0)
         })?;
     }
     cluster.router.ip(&format!("route del {vip}/32"))?;

@@ -6,8 +6,10 @@
 
 use std::net::IpAddr;
 
+use ipnetwork::IpNetwork;
+
 use super::Inputs;
-use super::chains::{insert, keyword, map_name, named, path_chain};
+use super::chains::{insert, keyword, map_name, named, path_chain, returns};
 use super::empty_map;
 use super::exits::exit_rule;
 use super::guard::{self, Source, Way};
@@ -19,8 +21,10 @@ use crate::nft::{LEASE_SET, chain};
 use crate::selection::{self, PathKey};
 use crate::state::{NftKey, NftMapKind, NftTable, NftValue, Rule};
 
-/// Packets to an address of a Service that nobody took over.
+/// Packets to an address of a Service that nobody here serves.
 pub(super) const DROP: &str = "drop_unserved";
+/// Ends what comes for an address of another node.
+const UNSERVED: &str = "unserved";
 /// Packets with an address that other nodes could own, after the permission to use it ran out.
 const DROP_LEASE: &str = "drop_lease";
 
@@ -66,7 +70,8 @@ pub(super) fn declare(table: &mut NftTable, inputs: &Inputs<'_>, marks: Marks) {
     leave.push(format!("{} accept", marks.set_exit(EXIT_ADDRESS)));
     let rewrite = vec![format!("snat ip to {path} map @snat4"), format!("snat ip6 to {path} map @snat6")];
     let exit = format!("e{EXIT_ADDRESS}");
-    table.chains.extend(named(vec![(&exit, None, leave), ("vip", None, rewrite)]));
+    let unserved = vec![format!("counter name {DROP} drop")];
+    table.chains.extend(named(vec![(&exit, None, leave), ("vip", None, rewrite), (UNSERVED, None, unserved)]));
     guard::add_way(table, Way::Address, marks);
 }
 
@@ -96,13 +101,23 @@ pub(super) fn add_path(table: &mut NftTable, path: &PathKey, key: NftKey, number
     }
 }
 
+/// Where somebody outside calls an address: by the path of its answers, or not at all. A node that does not own it
+/// could only answer past the owner, so what a router leads there ends there.
+pub(super) fn clients(excluded: &[IpNetwork]) -> Vec<String> {
+    let mut rules = returns(excluded, "saddr", None);
+    rules.extend(
+        Family::ALL.map(|family| format!("ct original {} daddr vmap @{}", keyword(family), map_name("svc", family))),
+    );
+    rules
+}
+
 /// The address that flows of a family leave with: the first one.
 fn source(service: &Service, family: Family) -> Option<IpAddr> {
     service.addresses.iter().copied().find(|address| Family::of(*address) == family)
 }
 
-/// What comes in for the addresses this node owns. The chains of the others are there, too, so that an address that
-/// moves here moves elements only.
+/// What comes in for addresses. The chains of those this node does not own are there, too, so that an address that moves
+/// here moves elements only.
 pub(super) fn add_addresses(table: &mut NftTable, inputs: &Inputs<'_>) {
     for service in inputs.world.services.values().filter(|service| !service.addresses.is_empty()) {
         let inbound = inbound(inputs, service).map(|(name, rules)| {
@@ -111,7 +126,16 @@ pub(super) fn add_addresses(table: &mut NftTable, inputs: &Inputs<'_>) {
         });
         if inputs.owned.contains(&service.name) {
             add_owned(table, service, inbound.as_ref());
+        } else if service.is_ours() {
+            add_foreign(table, service);
         }
+    }
+}
+
+fn add_foreign(table: &mut NftTable, service: &Service) {
+    for address in &service.addresses {
+        let nobody = NftValue::Goto(UNSERVED.to_owned());
+        put(table, &map_name("svc", Family::of(*address)), NftKey::Address(*address), nobody);
     }
 }
 

@@ -93,9 +93,18 @@ fn an_address_of_another_node_ends_here() {
     let desired = state(&service, (&NOBODY, &NOBODY));
     let table = table(&desired.state);
     assert_eq!(element(table, "exit", NftKey::Mark(PATH)), Some(&goto("e63")));
-    for map in ["vips4", "svc4", "snat4", "kvip4"] {
+    for map in ["vips4", "snat4", "kvip4"] {
         assert!(table.maps[map].elements.is_empty(), "{map}");
     }
+    let led_here = NftKey::Address("203.0.113.7".parse().unwrap());
+    assert_eq!(element(table, "svc4", led_here), Some(&goto("unserved")), "answered past its owner otherwise");
+}
+
+#[test]
+fn an_address_of_somebody_elses_class_may_be_served_by_any_node() {
+    let service = Service { class: "example.com/other".into(), ..service("203.0.113.7") };
+    let desired = state(&service, (&NOBODY, &NOBODY));
+    assert!(table(&desired.state).maps["svc4"].elements.is_empty());
 }
 
 #[test]

@@ -69,6 +69,12 @@ pub struct Answer {
     pub next_hop: Option<IpAddr>,
 }
 
+/// Those of an address.
+pub fn answers_of(answers: &BTreeSet<Answer>, address: IpAddr) -> impl Iterator<Item = &Answer> {
+    let first = Answer { address, device: DeviceName(String::new()), next_hop: None };
+    answers.range(first..).take_while(move |answer| answer.address == address)
+}
+
 /// What a node answers for that owns this Service's addresses.
 #[must_use]
 pub fn answering(world: &World, candidates: &Candidates, (facts, service): (&NodeFacts, &Service)) -> Vec<Answer> {

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use sortie_core::address::{Given, give, held};
 use sortie_core::allocation::Giver;
-use sortie_core::candidates::{Answer, answering};
+use sortie_core::candidates::{Answer, answering, answers_of};
 use sortie_core::desired::Exit;
 use sortie_core::model::{ObjectName, Reason, Service};
 use sortie_core::ownership::{Config, NodeNumber, Presence};
@@ -83,9 +83,8 @@ impl<P: Platform> Node<P> {
     pub(crate) fn set_holdings(&mut self, holdings: Holdings) {
         self.holdings = holdings;
         let owned = self.to_own();
-        let of_owned = |address| owned.iter().any(|name| self.given.get(name).is_some_and(|a| a.contains(address)));
-        let kept = self.answering.iter().filter(|answer| of_owned(&answer.address)).cloned().collect();
-        self.answering = kept;
+        let addresses: BTreeSet<&IpAddr> = owned.iter().filter_map(|name| self.given.get(name)).flatten().collect();
+        self.answering.retain(|answer| addresses.contains(&answer.address));
     }
 
     /// Claims the kernel carries out since the last reconcile.
@@ -203,7 +202,7 @@ impl<P: Platform> Node<P> {
 
     pub(super) fn addresses(&self) -> Vec<AddressStatus> {
         let on = |service: &Service| {
-            let answers = self.answering.iter().filter(|answer| service.addresses.contains(&answer.address));
+            let answers = service.addresses.iter().flat_map(|address| answers_of(&self.answering, *address));
             let devices: BTreeSet<String> = answers.map(|answer| answer.device.to_string()).collect();
             devices.into_iter().collect()
         };
@@ -232,7 +231,7 @@ impl<P: Platform> Node<P> {
             return (false, Reason::AddressNotAllowed, message.to_owned());
         }
         let Some(node) = self.owner(service) else { return (false, Reason::NoExitNode, self.why_nobody(service)) };
-        let answered = self.answering.iter().any(|answer| service.addresses.contains(&answer.address));
+        let answered = service.addresses.iter().any(|address| answers_of(&self.answering, *address).next().is_some());
         if node == self.settings.node && !answered {
             let message =
                 "no device of this node answers for its addresses: name one in spec.devices of the AddressPool";

@@ -174,7 +174,8 @@ fn restricted(mut entry: Egress, keep: &impl Fn(Family) -> bool) -> Option<Egres
 }
 
 fn text<'a>(service: &'a Service, key: &str) -> Option<&'a str> {
-    service.meta.annotations.get(&format!("{PREFIX}{key}")).map(|v| v.trim())
+    let named = |name: &str| name.strip_prefix(PREFIX) == Some(key);
+    service.meta.annotations.iter().find(|(name, _)| named(name)).map(|(_, value)| value.trim())
 }
 
 fn malformed(service: &Service, key: &str, message: String) -> Rejection {

@@ -174,7 +174,7 @@ pub(super) fn by_others<'a>(world: &'a World, subject: &Subject<'a>) -> Vec<Wish
     let labels = subject.labels();
     let policies = within(&world.policies, namespace).filter(|p| p.pod_selector.matches(labels)).map(Wish::policy);
     let services = within(&world.services, namespace)
-        .filter(|s| service::asks(s) && service::selects(s, labels))
+        .filter(|s| service::selects(s, labels) && service::asks(s))
         .map(|s| Wish::service(s, subject));
     let default = world.namespaces.get(namespace).map(|n| {
         let owner = ObjectKey { kind: Kind::Namespace, name: cluster_scoped(&n.name) };

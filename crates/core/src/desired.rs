@@ -95,6 +95,7 @@ pub struct Skeleton {
     doors: BTreeSet<DeviceName>,
     excluded: Vec<IpNetwork>,
     owned: BTreeSet<ObjectName>,
+    addresses: BTreeMap<u32, Vec<IpAddr>>,
     /// Paths whose exit is another node.
     pub remote: BTreeMap<PathKey, Remote>,
 }
@@ -110,6 +111,8 @@ pub struct Desired {
     pub verdicts: BTreeMap<IpAddr, Verdicts>,
     /// Bits of the connection mark that hold the path.
     pub path_mask: u32,
+    /// Addresses of the Services owned here, by the connection mark of each of their paths.
+    pub addresses: BTreeMap<u32, Vec<IpAddr>>,
 }
 
 impl Desired {
@@ -168,6 +171,7 @@ pub fn skeleton(inputs: &Inputs<'_>) -> Skeleton {
         doors: doors(inputs.facts, &cluster),
         excluded,
         owned: inputs.owned.clone(),
+        addresses: vips::of_paths(inputs),
         remote,
     }
 }
@@ -203,7 +207,8 @@ impl Skeleton {
             state.src_valid_mark.extend(self.doors.iter().cloned());
         }
         let verdicts = members.flat_map(|m| m.verdicts.iter().map(|(a, v)| (*a, v.clone()))).collect();
-        Desired { state, per_pod_rules: mode, verdicts, path_mask: self.numbers.ct_mark.0 }
+        let (path_mask, addresses) = (self.numbers.ct_mark.0, self.addresses.clone());
+        Desired { state, per_pod_rules: mode, verdicts, path_mask, addresses }
     }
 
     /// Whether these members' rules are to exist; without any rule there is nothing to be present.
@@ -222,26 +227,35 @@ impl Skeleton {
     }
 
     /// Flows to forget because their path moved to or from the main table (`whenUnavailable: UseMainTable`) or another
-    /// node: their source was rewritten for the other way.
+    /// node: their source was rewritten for the other way. Those that were inherited with an address stay.
     #[must_use]
     pub fn switched_from(&self, before: &Self) -> Vec<ConntrackFilter> {
-        let mask = self.numbers.ct_mark;
-        let moved = |path: &PathKey| {
-            let way = |s: &Self| {
-                let lanes = |route: &str| {
-                    let lanes = &s.exits.get(route)?.lanes;
-                    Some(Family::ALL.map(|family| lanes.get(&family) == Some(&Lane::Main)))
-                };
-                let main = match path.route() {
-                    Some(route) => Some(lanes(route)?),
-                    None => None,
-                };
-                Some((s.leaves_here(path), main))
-            };
-            matches!((way(self), way(before)), (Some(now), Some(then)) if now != then)
+        let moved = |path: &PathKey| match (self.departure(path), before.departure(path)) {
+            (Some(now), Some(then)) => now != then,
+            _ => false,
         };
-        let paths = self.allocation.paths.iter().filter(|(path, _)| moved(path));
-        paths.map(|(_, n)| ConntrackFilter::Mark { value: mask.place(u32::from(*n)), mask: mask.0 }).collect()
+        let comes = |path: &PathKey| self.departure(path) == before.departure(path).map(|(_, main)| (true, main));
+        let filter = |(path, number): (&PathKey, &u16)| {
+            let (value, mask) = (self.numbers.ct_mark.place(u32::from(*number)), self.numbers.ct_mark.0);
+            match self.addresses.get(&value).filter(|_| comes(path)) {
+                Some(addresses) => ConntrackFilter::Unaddressed { value, mask, addresses: addresses.clone() },
+                None => ConntrackFilter::Mark { value, mask },
+            }
+        };
+        self.allocation.paths.iter().filter(|(path, _)| moved(path)).map(filter).collect()
+    }
+
+    /// Whether a path leaves by this node, and in which families its route takes the main table; `None` without the
+    /// route.
+    fn departure(&self, path: &PathKey) -> Option<(bool, Option<[bool; 2]>)> {
+        let main = match path.route() {
+            Some(route) => {
+                let lanes = &self.exits.get(route)?.lanes;
+                Some(Family::ALL.map(|family| lanes.get(&family) == Some(&Lane::Main)))
+            }
+            None => None,
+        };
+        Some((self.leaves_here(path), main))
     }
 
     /// Flows to forget because this node did not own their address and does now: what a client sent here meanwhile led

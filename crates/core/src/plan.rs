@@ -50,6 +50,7 @@ pub fn nothing(path_mask: u32) -> Desired {
         per_pod_rules: PerPodRules::Absent,
         verdicts: std::collections::BTreeMap::new(),
         path_mask,
+        addresses: std::collections::BTreeMap::new(),
     }
 }
 
@@ -164,9 +165,12 @@ fn purge(observed: Option<&NftTable>, desired: &Desired) -> Option<Step> {
     let mask = desired.path_mask;
     let mut filters = Vec::new();
     if let Some(old) = observed {
-        let paths = gone_paths(old, desired.state.nft.as_ref()).chain(rebound_paths(old, desired.state.nft.as_ref()));
-        let paths: BTreeSet<u32> = paths.collect();
+        let (began, rebound) = rebound_paths(old, desired.state.nft.as_ref());
+        let paths: BTreeSet<u32> = gone_paths(old, desired.state.nft.as_ref()).chain(rebound).collect();
         filters.extend(paths.into_iter().map(|value| ConntrackFilter::Mark { value, mask }));
+        let addresses = |value: &u32| desired.addresses.get(value).cloned().unwrap_or_default();
+        let unaddressed = |value: u32| ConntrackFilter::Unaddressed { value, mask, addresses: addresses(&value) };
+        filters.extend(began.into_iter().map(unaddressed));
     }
     for address in reassigned(observed, desired) {
         let verdicts = desired.verdicts.get(&address).cloned().unwrap_or_default();
@@ -194,9 +198,9 @@ fn gone_paths<'a>(old: &'a NftTable, new: Option<&'a NftTable>) -> impl Iterator
     marks.filter_map(|key| if let NftKey::Mark(mark) = key { Some(*mark) } else { None }).filter(move |m| !known(m))
 }
 
-/// Paths that leave with another address than before, or that begin or cease to leave with one: rewriting is decided
-/// once per flow.
-fn rebound_paths(old: &NftTable, new: Option<&NftTable>) -> Vec<u32> {
+/// Paths that begin to leave with an address, and those that leave with another one than before or cease to leave with
+/// one: rewriting is decided once per flow.
+fn rebound_paths(old: &NftTable, new: Option<&NftTable>) -> (BTreeSet<u32>, BTreeSet<u32>) {
     let bindings = |table: Option<&NftTable>| -> BTreeSet<NftElement> {
         let maps = table.into_iter().flat_map(|t| t.maps.iter());
         maps.filter(|(_, map)| matches!(map.kind, NftMapKind::MarkAddress(_)))
@@ -204,7 +208,9 @@ fn rebound_paths(old: &NftTable, new: Option<&NftTable>) -> Vec<u32> {
             .collect()
     };
     let mark = |e: &NftElement| if let NftKey::Mark(mark) = e.key { Some(mark) } else { None };
-    bindings(Some(old)).symmetric_difference(&bindings(new)).filter_map(mark).collect()
+    let (before, after) = (bindings(Some(old)), bindings(new));
+    let bound: BTreeSet<u32> = before.iter().filter_map(mark).collect();
+    before.symmetric_difference(&after).filter_map(mark).partition(|mark| !bound.contains(mark))
 }
 
 /// Addresses whose outbound chain is another one than before.

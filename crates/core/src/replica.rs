@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::Mask;
 use crate::model::ObjectName;
-use crate::state::Tuple;
+use crate::state::{ConntrackEntry, Tuple};
 
 pub use mirror::{Mirror, Paths};
 pub use store::{Inheritance, Replica};
@@ -132,6 +132,32 @@ pub struct Succession {
     pub from: u16,
     /// Number of the node that owns.
     pub to: u16,
+}
+
+impl Tracked {
+    /// Whether a connection that the kernel holds already, with one of the same tuples, is to go for this one: it belongs
+    /// to the same path and was translated otherwise or not at all, or an outsider began it while nobody here served the
+    /// address. A pod's connection that carries another path or none is the pod's present wish and stays.
+    #[must_use]
+    pub fn displaces(&self, present: &ConntrackEntry, path: Mask) -> bool {
+        let flow = &self.flow;
+        let is_same = addresses(&present.original) == addresses(&flow.original)
+            && addresses(&present.reply) == addresses(&flow.reply);
+        match present.mark & path.0 {
+            0 => {
+                let is_push = flow.reply.destination != flow.original.source
+                    && addresses(&present.original) == addresses(&flow.reply);
+                let is_call = flow.reply.source != flow.original.destination
+                    && addresses(&present.original) == addresses(&flow.original);
+                is_push || is_call
+            }
+            carried => carried == self.mark & path.0 && !is_same,
+        }
+    }
+}
+
+fn addresses(tuple: &Tuple) -> (IpAddr, IpAddr) {
+    (tuple.source, tuple.destination)
 }
 
 impl Flow {

@@ -122,7 +122,7 @@ impl<P: Platform> Node<P> {
         let observed = self.platform.observe().await?;
         let inherits = self.replication.is_some();
         if let Some(closed) = inherits.then(|| desired.before_new_sources(&observed)).flatten() {
-            self.approach(&observed, &closed).await?;
+            self.close(&observed, &closed).await?;
             self.play().await;
             return self.open(closed, desired).await;
         }
@@ -132,6 +132,20 @@ impl<P: Platform> Node<P> {
         }
         self.play().await;
         Ok(())
+    }
+
+    /// Nothing leaves yet with new addresses; flows whose packets are dropped in any case are forgotten by the next
+    /// reconcile, as everybody would wait for the walk through the connections.
+    async fn close(&mut self, observed: &NodeState, closed: &Desired) -> Result<(), NodeError> {
+        let steps = self.ahead(observed, closed);
+        let (later, now) = std::mem::take(&mut self.forget).into_iter().partition(ConntrackFilter::may_wait);
+        self.forget = now;
+        let outcome = self.change(&steps).await;
+        if outcome.is_ok() {
+            self.forget.clear();
+        }
+        self.forget.extend::<Vec<_>>(later);
+        outcome
     }
 
     /// Gives the permission to send with new addresses. While the kernel would be read again the pods here had to wait,
@@ -155,6 +169,17 @@ impl<P: Platform> Node<P> {
     }
 
     async fn approach(&mut self, observed: &NodeState, desired: &Desired) -> Result<Approach, NodeError> {
+        let steps = self.ahead(observed, desired);
+        let is_needed = !steps.is_empty() || !self.forget.is_empty();
+        if is_needed {
+            self.change(&steps).await?;
+        }
+        self.forget.clear();
+        Ok(if is_needed { Approach::Done } else { Approach::Unneeded })
+    }
+
+    /// What is to be done, and what is to be forgotten with it.
+    fn ahead(&mut self, observed: &NodeState, desired: &Desired) -> Vec<Step> {
         let steps = plan(observed, desired);
         if observed.nft.is_none() && !desired.verdicts.is_empty() {
             self.aftercare = AFTERCARE;
@@ -169,13 +194,8 @@ impl<P: Platform> Node<P> {
         self.forget.extend(
             steps.iter().flat_map(|s| if let Step::PurgeConntrack(f) = s { f.as_slice() } else { &[] }).cloned(),
         );
-        let is_needed = !steps.is_empty() || !self.forget.is_empty();
-        if is_needed {
-            self.change(&steps).await?;
-        }
         self.numbers = Numbering::Known;
-        self.forget.clear();
-        Ok(if is_needed { Approach::Done } else { Approach::Unneeded })
+        steps
     }
 
     /// Flows are forgotten last and all at once: what a failed attempt did not forget is still to be.

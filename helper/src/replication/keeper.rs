@@ -146,15 +146,16 @@ impl Keeper {
             Some(connection.rewritten(succession, (*marks.get(route)?, self.marks.1)))
         };
         let entries: Vec<Tracked> = inheritance.connections.iter().filter_map(entry).collect();
-        match self.table.load(&entries) {
+        match self.table.load(&entries, self.marks.0) {
             Ok(loaded) => {
                 if let Some(error) = &loaded.error {
                     log::warn!("some connections cannot be taken over, the first error={}", chain(error));
                 }
                 log::info!(
-                    "took connections over service={service} from={} created={} present={} refused={} milliseconds={}",
+                    "took connections over service={service} from={} created={} displaced={} present={} refused={} milliseconds={}",
                     inheritance.owner,
                     loaded.created,
+                    loaded.displaced,
                     loaded.present,
                     loaded.refused,
                     began.elapsed().as_millis()

@@ -4,6 +4,7 @@
 //! node owns it; a packet to an address that nobody serves is dropped, never forwarded. Leaves out: answering for an
 //! address on the wire.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
@@ -49,6 +50,16 @@ pub(super) fn rules(inputs: &Inputs<'_>) -> Vec<Rule> {
         return Vec::new();
     }
     Family::ALL.map(|family| exit_rule(family, EXIT_ADDRESS, TABLE_MAIN, inputs.numbers)).to_vec()
+}
+
+/// The addresses of the Services owned here, by the connection mark of each of their paths.
+pub(super) fn of_paths(inputs: &Inputs<'_>) -> BTreeMap<u32, Vec<IpAddr>> {
+    let owned = |path: &PathKey| {
+        let service = path.service().filter(|name| inputs.owned.contains(name))?;
+        Some(inputs.world.services.get(service)?.addresses.clone())
+    };
+    let mark = |number: u16| inputs.numbers.ct_mark.place(u32::from(number));
+    inputs.allocation.paths.iter().filter_map(|(path, number)| Some((mark(*number), owned(path)?))).collect()
 }
 
 /// Sets, maps and chains without their members.

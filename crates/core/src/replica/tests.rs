@@ -74,6 +74,21 @@ fn a_loaded_connection_lives_at_least_half_a_minute() {
 }
 
 #[test]
+fn an_inherited_connection_takes_the_place_of_what_was_sent_for_it_without_its_address() {
+    let inherited = Tracked { flow: call(5060), mark: 0x0000_0100 };
+    let (asks, address) = (("10.244.1.7", 5060), ("10.10.0.200", 5060));
+    let far = ("192.0.2.10", 7000);
+    let present = |original, reply, mark| ConntrackEntry { original, reply, mark };
+    let udp = |source, destination| tuple(source, destination, protocol::UDP);
+    let by_the_tunnel = |mark| present(udp(asks, far), udp(far, asks), mark);
+    assert!(inherited.displaces(&by_the_tunnel(0x4000_0100), PATH));
+    assert!(!inherited.displaces(&by_the_tunnel(0x0000_0200), PATH), "the pod has another path now");
+    assert!(!inherited.displaces(&by_the_tunnel(0), PATH), "the pod has none now");
+    assert!(!inherited.displaces(&present(udp(asks, far), udp(far, address), 0x100), PATH), "it is there");
+    assert!(inherited.displaces(&present(udp(far, address), udp(address, far), 0), PATH), "sent here before");
+}
+
+#[test]
 fn both_translations_follow_from_the_tuples() {
     let inbound = Flow {
         original: tuple(("203.0.113.9", 4000), ("10.10.0.200", 5060), protocol::UDP),

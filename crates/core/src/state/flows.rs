@@ -21,6 +21,15 @@ pub enum ConntrackFilter {
         /// Mask.
         mask: u32,
     },
+    /// Flows of a path that carry none of the addresses it leaves with: they began while another node had those.
+    Unaddressed {
+        /// Value after masking.
+        value: u32,
+        /// Mask.
+        mask: u32,
+        /// Addresses of the path's Service.
+        addresses: Vec<IpAddr>,
+    },
     /// Any bit under the mask is set.
     AnyMark {
         /// Mask.
@@ -99,6 +108,10 @@ impl ConntrackFilter {
         match self {
             Self::Address(address) => entry.original.source == *address || entry.reply.source == *address,
             Self::Mark { value, mask } => entry.mark & mask == *value,
+            Self::Unaddressed { value, mask, addresses } => {
+                let ends = [entry.original.destination, entry.reply.destination];
+                entry.mark & mask == *value && !ends.iter().any(|end| addresses.contains(end))
+            }
             Self::AnyMark { mask } => entry.mark & mask != 0,
             Self::Reassigned { address, mask, verdicts } => verdicts.differs(*address, entry, entry.mark & mask),
             Self::Reversed { address, mask, verdicts } => {
@@ -111,6 +124,13 @@ impl ConntrackFilter {
         }
     }
 
+    /// Whether what it takes leads nowhere until it goes: the guard drops what leaves a path without its address. Then
+    /// nobody has to wait for the walk through the table.
+    #[must_use]
+    pub fn may_wait(&self) -> bool {
+        matches!(self, Self::Unaddressed { .. } | Self::Unserved { .. })
+    }
+
     /// What answers to the entry look like that are still under way when it is deleted; `None` when the
     /// far end opened the flow, whose own packets may make a new one at any time.
     #[must_use]
@@ -119,7 +139,7 @@ impl ConntrackFilter {
             Self::Address(pod) | Self::Reassigned { address: pod, .. } => {
                 (entry.original.source == *pod).then_some(entry.reply)
             }
-            Self::Mark { .. } | Self::AnyMark { .. } => Some(entry.reply),
+            Self::Mark { .. } | Self::Unaddressed { .. } | Self::AnyMark { .. } => Some(entry.reply),
             Self::Reversed { .. } => Some(entry.original),
             Self::Unserved { .. } => None,
         }

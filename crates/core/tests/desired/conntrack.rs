@@ -109,6 +109,32 @@ fn after_the_loss_of_the_table_an_answer_that_went_astray_is_no_flow_of_its_own(
 }
 
 #[test]
+fn a_path_that_comes_with_an_address_forgets_flows_without_it_only() {
+    let service = crate::vips::service("203.0.113.10");
+    let mut place = node(signalling());
+    place.0.services.insert(service.name.clone(), service.clone());
+    let peers = Peers { owners: [(service.name.clone(), 2)].into(), ..Peers::default() };
+    let elsewhere = Peering { number: 1, local: "192.0.2.1".parse().unwrap(), peers, before: BTreeMap::new() };
+    let (here, before) = (built(&place), built_beside(&place, Some(&elsewhere)));
+    let own = |filters: Vec<ConntrackFilter>| -> Vec<_> {
+        filters.into_iter().filter(|f| matches!(f, ConntrackFilter::Unaddressed { .. })).collect()
+    };
+    let began = own(here.switched_from(&before));
+    let [ConntrackFilter::Unaddressed { value, .. }] = began[..] else { panic!("{began:?}") };
+    let original = tuple(("10.244.1.7", 5060), ("192.0.2.10", 9));
+    let from = |own: &str| ConntrackEntry { original, reply: tuple(("192.0.2.10", 9), (own, 5060)), mark: value };
+    assert!(began[0].selects(&from("10.244.1.7")) && began[0].may_wait());
+    assert_eq!(began[0].answer(&from("10.244.1.7")), Some(from("10.244.1.7").reply));
+    assert!(!began[0].selects(&from("203.0.113.10")), "inherited");
+    let called = tuple(("198.51.100.7", 9), ("203.0.113.10", 5060));
+    let call =
+        ConntrackEntry { original: called, reply: tuple(("10.244.1.7", 15_060), ("198.51.100.7", 9)), mark: value };
+    assert!(!began[0].selects(&call), "inherited from a client");
+    let lost = before.switched_from(&here);
+    assert!(own(lost.clone()).is_empty() && lost.iter().any(|f| f.selects(&from("203.0.113.10"))));
+}
+
+#[test]
 fn what_outsiders_sent_to_an_address_before_this_node_had_it_is_forgotten() {
     let service = crate::vips::service("203.0.113.10");
     let mut place = node(signalling());

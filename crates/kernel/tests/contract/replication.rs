@@ -89,7 +89,7 @@ impl Lab {
 
     fn load(&self, tracked: &[Tracked]) -> Loaded {
         let entries = inherited(tracked);
-        self.new.with(|| Ok(Conntrack::open()?.load(&entries)?)).unwrap()
+        self.new.with(|| Ok(Conntrack::open()?.load(&entries, PATH)?)).unwrap()
     }
 
     fn udp(&self, namespace: &Namespace, address: &str) -> UdpSocket {
@@ -250,7 +250,7 @@ fn ten_thousand_connections_are_loaded_and_listed() {
         let entries: Vec<Tracked> = (0..10_000).map(udp).collect();
         let mut table = Conntrack::open().unwrap();
         let begin = Instant::now();
-        let loaded = table.load(&entries).unwrap();
+        let loaded = table.load(&entries, PATH).unwrap();
         let took = begin.elapsed();
         assert_eq!(loaded.created, 10_000, "{:?}", loaded.error);
         assert_eq!(run("conntrack -C").trim(), "10000");
@@ -265,13 +265,32 @@ fn ten_thousand_connections_are_loaded_and_listed() {
 }
 
 #[test]
+fn a_loaded_connection_displaces_what_was_sent_for_it_without_the_address() {
+    in_namespace(async |_| {
+        let insert = |number: u32, words: &str| {
+            let original = udp(number).flow.original;
+            let (source, port) = (original.source, original.source_port);
+            run(&format!("conntrack -I -p udp -s {source} -d 192.0.2.10 --sport {port} --dport 7000 -t 60 {words}"));
+        };
+        insert(1, "-m 0x40000100");
+        insert(2, "-m 0x200");
+        let port = udp(3).flow.original.source_port;
+        run(&format!("conntrack -I -p udp -s 192.0.2.10 -d 192.0.2.200 --sport 7000 --dport {port} -t 60"));
+        let loaded = Conntrack::open().unwrap().load(&[1, 2, 3, 4].map(udp), PATH).unwrap();
+        assert_eq!((loaded.created, loaded.displaced, loaded.present, loaded.refused), (3, 2, 1, 0), "{loaded:?}");
+        assert_eq!(run("conntrack -C").trim(), "4");
+        assert_eq!(run("conntrack -L --mark 0x100 -q 192.0.2.200").lines().count(), 3);
+    });
+}
+
+#[test]
 fn an_entry_that_is_refused_does_not_keep_others_away() {
     in_namespace(async |_| {
         let strange = Flow { transport: Transport::Tcp(200), ..udp(1).flow };
         let tcp = Tuple { protocol: 6, ..strange.original };
         let strange = Flow { original: tcp, ..strange };
         let entries = [udp(2), Tracked { flow: strange, mark: 1 }, udp(3)];
-        let loaded = Conntrack::open().unwrap().load(&entries).unwrap();
+        let loaded = Conntrack::open().unwrap().load(&entries, PATH).unwrap();
         assert_eq!((loaded.created, loaded.refused), (2, 1));
         assert!(loaded.error.is_some());
     });
@@ -306,7 +325,7 @@ fn lost_notifications_are_told() {
     in_namespace(async |_| {
         let mut tracking = Tracking::open().unwrap();
         let mut table = Conntrack::open().unwrap();
-        table.load(&(0..40_000).map(udp).collect::<Vec<_>>()).unwrap();
+        table.load(&(0..40_000).map(udp).collect::<Vec<_>>(), PATH).unwrap();
         let mut seen = 0;
         loop {
             let told = notices(&mut tracking, 1).await;

@@ -1,13 +1,15 @@
 //! Whole connections: listing and loading.
 //!
-//! Guarantees: an entry that cannot be loaded does not keep others from it; one that is there already stays as it is.
-//! Leaves out: which entries, and what their marks mean.
+//! Guarantees: an entry that cannot be loaded does not keep others from it; one that is there already stays as it is,
+//! unless the loaded one displaces it. Leaves out: which entries do, and what their marks mean.
 
 use nix::libc;
+use sortie_core::ids::Mask;
 use sortie_core::replica::Tracked;
+use sortie_core::state::Tuple;
 
-use super::Conntrack;
 use super::wire::{self, MARK, MARK_MASK};
+use super::{Conntrack, Entry};
 use crate::KernelError;
 use crate::netlink::attribute::Writer;
 use crate::netlink::message::{self, ERROR, Header, flag};
@@ -24,6 +26,8 @@ const LISTINGS: usize = 8;
 pub struct Loaded {
     /// Created.
     pub created: usize,
+    /// Entries that gave way to them.
+    pub displaced: usize,
     /// There already: a packet was faster, or they were loaded before.
     pub present: usize,
     /// Not created.
@@ -60,20 +64,56 @@ impl Conntrack {
         listed.map_err(|refusal| refusal.about("list", "conntrack entries"))
     }
 
-    /// Creates entries with their translations and marks, many in one system call.
+    /// Creates entries with their translations and marks, many in one system call; `path` are the bits of the mark that
+    /// hold the path.
     ///
     /// # Errors
     /// When the socket fails; refusals of the kernel are in the result.
-    pub fn load(&mut self, entries: &[Tracked]) -> Result<Loaded, KernelError> {
+    pub fn load(&mut self, entries: &[Tracked], path: Mask) -> Result<Loaded, KernelError> {
         let mut loaded = Loaded::default();
-        for batch in entries.chunks(BATCH) {
-            self.load_batch(batch, &mut loaded).map_err(|refusal| refusal.about("load", "conntrack entries"))?;
+        let present = self.load_all(entries, &mut loaded)?;
+        let mut cleared = Vec::new();
+        for entry in present {
+            let displaced = self.displace(&entry, path)?;
+            loaded.displaced += displaced;
+            if displaced > 0 { cleared.push(entry) } else { loaded.present += 1 }
         }
+        loaded.present += self.load_all(&cleared, &mut loaded)?.len();
         Ok(loaded)
     }
 
-    /// The kernel answers refused requests, and the last one in any case.
-    fn load_batch(&mut self, batch: &[Tracked], loaded: &mut Loaded) -> Result<(), Refusal> {
+    /// Returns those that are there already.
+    fn load_all(&mut self, entries: &[Tracked], loaded: &mut Loaded) -> Result<Vec<Tracked>, KernelError> {
+        let mut present = Vec::new();
+        for batch in entries.chunks(BATCH) {
+            let there = self.load_batch(batch, loaded);
+            present.extend(there.map_err(|refusal| refusal.about("load", "conntrack entries"))?);
+        }
+        Ok(present)
+    }
+
+    /// Deletes what has one of the entry's tuples and is to go for it; returns how many that were.
+    fn displace(&mut self, entry: &Tracked, path: Mask) -> Result<usize, KernelError> {
+        let mut displaced = 0;
+        for tuple in [&entry.flow.original, &entry.flow.reply] {
+            let present = self.with_tuple(tuple)?.filter(|present| entry.displaces(&present.flow, path));
+            displaced += self.delete_all(present.into_iter().collect())?;
+        }
+        Ok(displaced)
+    }
+
+    fn with_tuple(&mut self, tuple: &Tuple) -> Result<Option<Entry>, KernelError> {
+        let mut found = None;
+        let read = |message: message::Message<'_>| found = found.take().or_else(|| Entry::read(&message));
+        match self.connection.query(conntrack::GET, &wire::ask(tuple), read) {
+            Ok(()) => Ok(found),
+            Err(refusal) if refusal.is(libc::ENOENT) => Ok(None),
+            Err(refusal) => Err(refusal.about("look up conntrack entry", format!("{tuple:?}"))),
+        }
+    }
+
+    /// The kernel answers refused requests, and the last one in any case. Returns those that are there already.
+    fn load_batch(&mut self, batch: &[Tracked], loaded: &mut Loaded) -> Result<Vec<Tracked>, Refusal> {
         let mut datagram = Vec::new();
         let mut sequences = Vec::with_capacity(batch.len());
         for (at, entry) in batch.iter().enumerate() {
@@ -84,29 +124,28 @@ impl Conntrack {
             message::append(&mut datagram, header, &wire::write(entry));
         }
         self.connection.send_datagram(&datagram)?;
-        let (mut is_done, mut refusals) = (false, 0);
+        let (mut is_done, mut refusals, mut present) = (false, 0, Vec::new());
         while !is_done {
             self.connection.receive(|answer| {
                 let place = sequences.iter().position(|sequence| *sequence == answer.header.sequence);
                 let (ERROR, Some(place)) = (answer.header.kind, place) else { return };
                 is_done |= place + 1 == batch.len();
-                if let Err(refusal) = result_of(&answer) {
-                    refusals += 1;
+                let Err(refusal) = result_of(&answer) else { return };
+                refusals += 1;
+                if refusal.is(libc::EEXIST) {
+                    present.push(batch[place]);
+                } else {
                     loaded.refuse(refusal, &batch[place]);
                 }
             })?;
         }
         loaded.created += batch.len() - refusals;
-        Ok(())
+        Ok(present)
     }
 }
 
 impl Loaded {
     fn refuse(&mut self, refusal: Refusal, entry: &Tracked) {
-        if refusal.is(libc::EEXIST) {
-            self.present += 1;
-            return;
-        }
         self.refused += 1;
         self.error.get_or_insert_with(|| refusal.about("load conntrack entry", format!("{:?}", entry.flow)));
     }

@@ -122,7 +122,7 @@ fn transport(info: Attributes<'_>) -> Option<Transport> {
 /// translates as told.
 pub(super) fn write(tracked: &Tracked) -> Vec<u8> {
     let flow = &tracked.flow;
-    let mut body = nfgen::body(family(flow));
+    let mut body = nfgen::body(family(&flow.original));
     body.nest(TUPLE_ORIGINAL, |w| write_tuple(w, &flow.original));
     body.nest(TUPLE_REPLY, |w| write_tuple(w, &flow.plain_reply()));
     body.be32(STATUS, CONFIRMED | status(flow.progress)).be32(TIMEOUT, flow.timeout).be32(MARK, tracked.mark);
@@ -134,8 +134,15 @@ pub(super) fn write(tracked: &Tracked) -> Vec<u8> {
     body.into_bytes()
 }
 
-fn family(flow: &Flow) -> u8 {
-    let family = if flow.original.source.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+/// The body of a request that asks for the entry with this tuple in either direction.
+pub(super) fn ask(tuple: &Tuple) -> Vec<u8> {
+    let mut body = nfgen::body(family(tuple));
+    body.nest(TUPLE_ORIGINAL, |w| write_tuple(w, tuple));
+    body.into_bytes()
+}
+
+fn family(tuple: &Tuple) -> u8 {
+    let family = if tuple.source.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
     u8::try_from(family).unwrap_or(nfgen::UNSPEC)
 }
 

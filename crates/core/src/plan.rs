@@ -5,7 +5,9 @@
 //! Leaves out: doing it.
 //!
 //! Order: tables before the rules that look them up, rules by mark before the marks, marks before the rules
-//! that drop what has none; and backwards for what goes.
+//! that drop what has none; and backwards for what goes. What a flow needs on the way it has had goes after it has the
+//! new one, and new chains come before the elements that lead to them: the moment at which a flow changes its way is one
+//! short transaction.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -15,7 +17,7 @@ use crate::ids::PRIORITY_POD_NONE;
 use crate::nft::elements_of;
 use crate::state::{
     ConntrackFilter, NftChange, NftEdit, NftElement, NftKey, NftMapKind, NftTable, NftValue, NodeState, Route,
-    RouteKind, Rule, Step, Verdicts,
+    RouteKind, Rule, Step, TableFamily, Verdicts,
 };
 
 /// Everything that separates the two; empty when nothing does.
@@ -30,14 +32,16 @@ pub fn plan(observed: &NodeState, desired: &Desired) -> Vec<Step> {
     steps.extend(new_routes(observed, wanted).into_iter().map(Step::EnsureRoute));
     steps.extend(new_rules.clone().filter(|r| !is_fence(r)).cloned().map(Step::EnsureRule));
     steps.extend(old_rules.clone().filter(is_fence).cloned().map(Step::RemoveRule));
-    steps.extend(wanted.frames.as_ref().and_then(|frames| nft(observed.frames.as_ref(), Some(frames))));
+    let (new_frames, old_frames) = frames(observed, wanted);
+    steps.extend(new_frames);
     steps.extend(nft(observed.nft.as_ref(), wanted.nft.as_ref()));
     steps.extend(new_rules.filter(is_fence).cloned().map(Step::EnsureRule));
     steps.extend(purge(observed.nft.as_ref(), desired));
+    steps.extend(old_frames);
     steps.extend(old_rules.filter(|r| !is_fence(r)).cloned().map(Step::RemoveRule));
     steps.extend(old_routes(observed, wanted).into_iter().map(Step::RemoveRoute));
     steps.extend(missing(&observed.src_valid_mark, &wanted.src_valid_mark).cloned().map(Step::RestoreSrcValidMark));
-    steps.extend(wanted.frames.is_none().then(|| nft(observed.frames.as_ref(), None)).flatten());
+    steps.extend(wanted.frames.is_none().then(|| nft(observed.frames.as_ref(), None)).into_iter().flatten());
     steps.extend((wanted.tunnel.is_none() && observed.tunnel.is_some()).then_some(Step::RemoveTunnel));
     steps
 }
@@ -114,14 +118,41 @@ fn old_routes(observed: &NodeState, wanted: &NodeState) -> Vec<Route> {
     routes
 }
 
-fn nft(observed: Option<&NftTable>, wanted: Option<&NftTable>) -> Option<Step> {
-    match (observed, wanted) {
-        (None, None) => None,
-        (Some(old), None) => Some(Step::Nft(NftChange::Delete(old.family))),
-        (None, Some(table)) => Some(Step::Nft(NftChange::Replace(table.clone()))),
-        (Some(old), Some(new)) if !same_frame(old, new) => Some(Step::Nft(NftChange::Replace(new.clone()))),
-        (Some(old), Some(new)) => nft_step(edit(old, new)),
+/// What comes to the addresses of frames, and what goes once nothing is sent with it any more.
+fn frames(observed: &NodeState, wanted: &NodeState) -> (Vec<Step>, Option<Step>) {
+    let mut steps = wanted.frames.as_ref().map_or_else(Vec::new, |table| nft(observed.frames.as_ref(), Some(table)));
+    let mut old = None;
+    if let [Step::Elements { family, remove, add }] = steps.as_mut_slice() {
+        let new: BTreeSet<(&str, &NftKey)> = add.iter().map(|element| (element.map.as_str(), &element.key)).collect();
+        let stays = |element: &NftElement| new.contains(&(element.map.as_str(), &element.key));
+        let (replaced, gone) = std::mem::take(remove).into_iter().partition(stays);
+        *remove = replaced;
+        old = elements_step(*family, gone, Vec::new());
     }
+    steps.retain(|step| !matches!(step, Step::Elements { remove, add, .. } if remove.is_empty() && add.is_empty()));
+    (steps, old)
+}
+
+fn nft(observed: Option<&NftTable>, wanted: Option<&NftTable>) -> Vec<Step> {
+    match (observed, wanted) {
+        (None, None) => Vec::new(),
+        (Some(old), None) => vec![Step::Nft(NftChange::Delete(old.family))],
+        (None, Some(table)) => vec![Step::Nft(NftChange::Replace(table.clone()))],
+        (Some(old), Some(new)) if !same_frame(old, new) => vec![Step::Nft(NftChange::Replace(new.clone()))],
+        (Some(old), Some(new)) => edits(old, edit(old, new)),
+    }
+}
+
+/// New chains lead nowhere before there are elements, and old ones do not when those are gone.
+fn edits(old: &NftTable, edit: NftEdit) -> Vec<Step> {
+    if edit.chains.keys().any(|name| old.chains.contains_key(name)) {
+        return nft_step(edit).into_iter().collect();
+    }
+    let family = edit.family;
+    let first = NftEdit { family, chains: edit.chains, ..NftEdit::default() };
+    let last = NftEdit { family, remove_chains: edit.remove_chains, ..NftEdit::default() };
+    let elements = elements_step(family, edit.remove, edit.add);
+    nft_step(first).into_iter().chain(elements).chain(nft_step(last)).collect()
 }
 
 /// Whether the declared objects agree, so that an edit suffices.
@@ -156,7 +187,10 @@ fn nft_step(edit: NftEdit) -> Option<Step> {
     if !edit.chains.is_empty() || !edit.remove_chains.is_empty() {
         return Some(Step::Nft(NftChange::Edit(edit)));
     }
-    let NftEdit { family, remove, add, .. } = edit;
+    elements_step(edit.family, edit.remove, edit.add)
+}
+
+fn elements_step(family: TableFamily, remove: Vec<NftElement>, add: Vec<NftElement>) -> Option<Step> {
     (!remove.is_empty() || !add.is_empty()).then_some(Step::Elements { family, remove, add })
 }
 

@@ -314,3 +314,11 @@ pub struct NftEdit {
     /// Chains removed last.
     pub remove_chains: BTreeSet<String>,
 }
+
+impl NftEdit {
+    /// Whether no packet notices it.
+    #[must_use]
+    pub fn only_removes_chains(&self) -> bool {
+        self.chains.is_empty() && self.remove.is_empty() && self.add.is_empty()
+    }
+}

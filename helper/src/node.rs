@@ -29,7 +29,7 @@ use std::path::PathBuf;
 use ipnetwork::IpNetwork;
 use sortie_core::address::Given;
 use sortie_core::allocation::{Allocation, Giver};
-use sortie_core::candidates::{Answer, Candidates};
+use sortie_core::candidates::Candidates;
 use sortie_core::desired::{Member, PerPodRules, Skeleton, Steering};
 use sortie_core::ids::Numbers;
 use sortie_core::model::{Attachment, DeviceName, ObjectKey, ObjectName, Rejection};
@@ -42,6 +42,7 @@ use sortie_kernel::{KernelError, Platform};
 use crate::catalogue::{Kept, Refused};
 use crate::due::Judgements;
 use crate::ownership::Holdings;
+use crate::presence::Shown;
 use crate::replication::Replication;
 use crate::store::{DeadHops, Departed, Detached, Loaded, Store, StoreError};
 
@@ -130,7 +131,7 @@ pub(crate) struct Node<P> {
     announced: Vec<PathKey>,
     /// Whether this kernel can send by another node; `None` = not asked yet.
     carrier: Option<Result<(), String>>,
-    answering: BTreeSet<Answer>,
+    shown: Shown,
     devices: BTreeMap<DeviceName, Device>,
     /// Whether the kernel may hold paths whose numbers are not known any more.
     numbers: Numbering,
@@ -194,7 +195,7 @@ impl<P: Platform> Node<P> {
             wanted: BTreeSet::new(),
             announced: Vec::new(),
             carrier: None,
-            answering: BTreeSet::new(),
+            shown: Shown::default(),
             devices: BTreeMap::new(),
             numbers,
             dead_hops,
@@ -295,9 +296,10 @@ impl<P: Platform> Node<P> {
         answer.unwrap_or_else(Reply::Failed)
     }
 
-    /// What this node is to answer for, as the last reconcile programmed it, and the devices it saw.
-    pub(crate) fn answering(&self) -> (&BTreeSet<Answer>, &BTreeMap<DeviceName, Device>) {
-        (&self.answering, &self.devices)
+    /// What this node is to answer for, as the last reconcile programmed it, and where it could have to at any moment; and
+    /// the devices it saw.
+    pub(crate) fn shown(&self) -> (&Shown, &BTreeMap<DeviceName, Device>) {
+        (&self.shown, &self.devices)
     }
 
     fn members(&self) -> impl Iterator<Item = &Member> + Clone {

@@ -22,11 +22,20 @@ fn key(device: &Device) -> (u32, bool) {
     (device.index, device.up)
 }
 
+/// What is to be seen on the wire.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Shown {
+    /// What is answered for.
+    pub(crate) answers: BTreeSet<Answer>,
+    /// Devices on which there could be more at any moment.
+    pub(crate) ready: BTreeSet<DeviceName>,
+}
+
 /// Who answers and announces.
 pub(crate) struct Presence {
     responder: Responder,
     announcer: Announcer,
-    shown: BTreeSet<Answer>,
+    shown: Shown,
     known: Known,
     trouble: BTreeSet<String>,
 }
@@ -36,15 +45,16 @@ impl Presence {
     pub(crate) fn start() -> Self {
         let responder = Responder::new();
         let announcer = Announcer::start(&responder);
-        Self { responder, announcer, shown: BTreeSet::new(), known: Known::new(), trouble: BTreeSet::new() }
+        Self { responder, announcer, shown: Shown::default(), known: Known::new(), trouble: BTreeSet::new() }
     }
 
     /// Answers for exactly these; announces what is new, and everything on a device that came up.
-    pub(crate) fn show(&mut self, answers: &BTreeSet<Answer>, devices: &Devices) {
-        if *answers != self.shown {
-            self.replace(answers);
+    pub(crate) fn show(&mut self, shown: &Shown, devices: &Devices) {
+        if *shown != self.shown {
+            self.replace(shown);
         }
-        let used: BTreeSet<&DeviceName> = answers.iter().map(|answer| &answer.device).collect();
+        let Shown { answers, ready } = shown;
+        let used: BTreeSet<&DeviceName> = answers.iter().map(|answer| &answer.device).chain(ready).collect();
         let known: Known = used.iter().filter_map(|name| Some(((*name).clone(), key(devices.get(*name)?)))).collect();
         if known == self.known {
             return;
@@ -56,8 +66,10 @@ impl Presence {
         self.tell(refused);
     }
 
-    fn replace(&mut self, answers: &BTreeSet<Answer>) {
-        let mut by_device = BTreeMap::<DeviceName, BTreeSet<IpAddr>>::new();
+    fn replace(&mut self, shown: &Shown) {
+        let Shown { answers, ready } = shown;
+        let mut by_device: BTreeMap<DeviceName, BTreeSet<IpAddr>> =
+            ready.iter().map(|device| (device.clone(), BTreeSet::new())).collect();
         let mut announced = BTreeMap::new();
         for Answer { address, device, next_hop } in answers {
             by_device.entry(device.clone()).or_default().insert(*address);
@@ -65,8 +77,10 @@ impl Presence {
         }
         let refused = self.responder.set(by_device);
         self.announcer.set(announced);
-        log::info!("answering addresses={}", answers.len());
-        self.shown = answers.clone();
+        if *answers != self.shown.answers {
+            log::info!("answering addresses={}", answers.len());
+        }
+        self.shown = shown.clone();
         self.tell(refused);
     }
 

@@ -264,8 +264,8 @@ impl Daemon {
             self.ownership = None;
         }
         self.node.set_holdings(holdings);
-        let (answers, devices) = self.node.answering();
-        self.presence.show(answers, devices);
+        let (shown, devices) = self.node.shown();
+        self.presence.show(shown, devices);
         self.clock.within(Duration::ZERO);
         if has_left { Leaving::Done } else { Leaving::Underway }
     }
@@ -308,8 +308,8 @@ impl Daemon {
         }
         self.take_health();
         if outcome.is_ok() {
-            let (answers, devices) = self.node.answering();
-            self.presence.show(answers, devices);
+            let (shown, devices) = self.node.shown();
+            self.presence.show(shown, devices);
             if let Some(ownership) = &self.ownership {
                 ownership.programmed(self.node.claims(), self.node.dealings());
             }

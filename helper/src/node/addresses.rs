@@ -10,7 +10,7 @@ use sortie_core::address::{Given, give, held};
 use sortie_core::allocation::Giver;
 use sortie_core::candidates::{Answer, answering, answers_of};
 use sortie_core::desired::Exit;
-use sortie_core::model::{ObjectName, Reason, Service};
+use sortie_core::model::{DeviceName, ObjectName, Reason, Service};
 use sortie_core::ownership::{Config, NodeNumber, Presence};
 use sortie_core::replica::PathName;
 use sortie_core::selection::PathKey;
@@ -69,6 +69,13 @@ impl<P: Platform> Node<P> {
         services.flat_map(|service| answering(&self.world, &self.candidates, (facts, service))).collect()
     }
 
+    /// Devices on which this node could have to answer at any moment, as others could for the same addresses.
+    pub(super) fn posts(&self, facts: &NodeFacts) -> BTreeSet<DeviceName> {
+        let shared = self.with_addresses().filter(|service| self.is_shared(service));
+        let answers = shared.flat_map(|service| answering(&self.world, &self.candidates, (facts, service)));
+        answers.map(|answer| answer.device).collect()
+    }
+
     /// Nodes that own addresses, but this one.
     pub(super) fn owners(&self) -> BTreeMap<ObjectName, u16> {
         let number = |service: &Service| {
@@ -84,7 +91,7 @@ impl<P: Platform> Node<P> {
         self.holdings = holdings;
         let owned = self.to_own();
         let addresses: BTreeSet<&IpAddr> = owned.iter().filter_map(|name| self.given.get(name)).flatten().collect();
-        self.answering.retain(|answer| addresses.contains(&answer.address));
+        self.shown.answers.retain(|answer| addresses.contains(&answer.address));
     }
 
     /// Claims the kernel carries out since the last reconcile.
@@ -202,7 +209,7 @@ impl<P: Platform> Node<P> {
 
     pub(super) fn addresses(&self) -> Vec<AddressStatus> {
         let on = |service: &Service| {
-            let answers = service.addresses.iter().flat_map(|address| answers_of(&self.answering, *address));
+            let answers = service.addresses.iter().flat_map(|address| answers_of(&self.shown.answers, *address));
             let devices: BTreeSet<String> = answers.map(|answer| answer.device.to_string()).collect();
             devices.into_iter().collect()
         };
@@ -231,7 +238,8 @@ impl<P: Platform> Node<P> {
             return (false, Reason::AddressNotAllowed, message.to_owned());
         }
         let Some(node) = self.owner(service) else { return (false, Reason::NoExitNode, self.why_nobody(service)) };
-        let answered = service.addresses.iter().any(|address| answers_of(&self.answering, *address).next().is_some());
+        let answered =
+            service.addresses.iter().any(|address| answers_of(&self.shown.answers, *address).next().is_some());
         if node == self.settings.node && !answered {
             let message =
                 "no device of this node answers for its addresses: name one in spec.devices of the AddressPool";

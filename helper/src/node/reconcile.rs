@@ -5,13 +5,14 @@ use sortie_core::apply;
 use sortie_core::desired::{Desired, Inputs, Skeleton, skeleton};
 use sortie_core::plan::{misled, plan};
 use sortie_core::selection::{Assignment, address_paths, interest, select_admitted};
-use sortie_core::state::{ConntrackFilter, NftKey, NodeState, Step};
+use sortie_core::state::{ConntrackFilter, NftChange, NftKey, NodeState, Step};
 use sortie_core::world::NodeFacts;
 use sortie_kernel::Platform;
 
 use super::attach::rules_in;
 use super::check::sentence;
 use super::{Node, NodeError, Numbering, chain};
+use crate::presence::Shown;
 
 /// Most differences named in an error.
 const NAMED: usize = 5;
@@ -71,9 +72,9 @@ impl<P: Platform> Node<P> {
         self.skeleton = Some(next);
         self.mode = mode;
         self.bring(&desired).await?;
-        self.answering = self.answers(&facts);
+        self.shown = Shown { answers: self.answers(&facts), ready: self.posts(&facts) };
         self.devices = facts.devices;
-        self.write_down()
+        if self.is_unseen { Ok(()) } else { self.write_down() }
     }
 
     /// Gives numbers to the routes and paths of the world and of these assignments.
@@ -134,10 +135,11 @@ impl<P: Platform> Node<P> {
         Ok(())
     }
 
-    /// Nothing leaves yet with new addresses; flows whose packets are dropped in any case are forgotten by the next
-    /// reconcile, as everybody would wait for the walk through the connections.
+    /// Nothing leaves yet with new addresses, so nobody waits here for what the next reconcile may do as well: flows whose
+    /// packets are dropped in any case are forgotten, and chains that nothing leads to are removed.
     async fn close(&mut self, observed: &NodeState, closed: &Desired) -> Result<(), NodeError> {
-        let steps = self.ahead(observed, closed);
+        let mut steps = self.ahead(observed, closed);
+        steps.retain(|step| !matches!(step, Step::Nft(NftChange::Edit(edit)) if edit.only_removes_chains()));
         let (later, now) = std::mem::take(&mut self.forget).into_iter().partition(ConntrackFilter::may_wait);
         self.forget = now;
         let outcome = self.change(&steps).await;

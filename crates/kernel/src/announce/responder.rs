@@ -56,7 +56,9 @@ impl Responder {
         Self::default()
     }
 
-    /// Answers from now on for exactly these addresses, each on its device. Any number of times; must be called inside
+    /// Answers from now on for exactly these addresses, each on its device; a device without addresses stands ready, so that
+    /// the first one is answered for at once. (The kernel takes some ten milliseconds to place a packet socket.) Any number
+    /// of times; must be called inside
     /// a tokio runtime and in the namespace of the devices. Returns what could not be done, with the device's name; the
     /// rest is done, and [`Responder::refresh`] tries again. Blocks for some milliseconds per thousand new addresses.
     #[must_use = "devices that are not served are reported here"]
@@ -96,15 +98,14 @@ impl Responder {
 impl State {
     fn reconcile(&mut self, ledger: &Arc<Ledger>) -> Vec<KernelError> {
         let wanted = &self.wanted;
-        self.posts.retain(|device, post| wanted.get(device).is_some_and(|addresses| post.narrow(addresses)));
-        if wanted.values().all(BTreeSet::is_empty) {
+        self.posts.retain(|device, post| wanted.get(device).inspect(|addresses| post.narrow(addresses)).is_some());
+        if wanted.is_empty() {
             return Vec::new();
         }
         let links = match Links::read() {
             Ok(links) => links,
             Err(error) => return vec![error],
         };
-        let wanted = wanted.iter().filter(|(_, addresses)| !addresses.is_empty());
         let mut errors = Vec::new();
         for (device, addresses) in wanted {
             let served = links.find(device).and_then(|link| serve(&mut self.posts, (device, link), ledger));
@@ -145,10 +146,9 @@ impl Post {
         Ok(Self { desk, groups: Groups::new(link.index), readers })
     }
 
-    /// Stops answering for all others, before anything that can fail or take time; `false` if nothing is left.
-    fn narrow(&self, addresses: &BTreeSet<IpAddr>) -> bool {
+    /// Stops answering for all others, before anything that can fail or take time.
+    fn narrow(&self, addresses: &BTreeSet<IpAddr>) {
         self.desk.keep(addresses);
-        !addresses.is_empty()
     }
 
     fn set(&mut self, addresses: &BTreeSet<IpAddr>) -> Result<(), KernelError> {

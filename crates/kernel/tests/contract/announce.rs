@@ -13,7 +13,7 @@ use serde_json::Value;
 use sortie_core::model::DeviceName;
 use sortie_kernel::announce::arp::{Arp, Station};
 use sortie_kernel::announce::ndp::Discovery;
-use sortie_kernel::announce::{Announcer, Mac, ProbeOutcome, Prober, Responder, Via};
+use sortie_kernel::announce::{Announcer, Answers, Mac, ProbeOutcome, Prober, Responder, Via};
 use sortie_kernel::netns;
 
 use tokio::task::JoinSet;
@@ -105,6 +105,21 @@ fn a_peer_resolves_a_virtual_address_to_our_device() {
         assert!(responder.set(BTreeMap::new()).is_empty());
         let groups = run("ip maddr show dev w");
         assert!(!groups.contains("ff02::1:ff00:77") && !groups.contains("33:33:ff:00:00:77"), "{groups}");
+    });
+}
+
+#[test]
+fn a_device_that_stands_ready_answers_for_nothing_yet() {
+    in_namespace(async |_| {
+        let far = FarEnd::new();
+        let responder = Responder::new();
+        assert!(responder.set(on("w", BTreeSet::new())).is_empty());
+        far.does_not_resolve(VIPS).await;
+        assert_eq!(responder.answers(), Answers::default());
+        assert!(responder.set(on("w", addresses(VIPS))).is_empty());
+        far.resolves_to(VIPS[0], &mac("ip", "w")).await;
+        assert!(responder.set(on("w", BTreeSet::new())).is_empty());
+        far.does_not_resolve(VIPS).await;
     });
 }
 

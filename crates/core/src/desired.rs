@@ -230,19 +230,17 @@ impl Skeleton {
     /// node: their source was rewritten for the other way. Those that were inherited with an address stay.
     #[must_use]
     pub fn switched_from(&self, before: &Self) -> Vec<ConntrackFilter> {
-        let moved = |path: &PathKey| match (self.departure(path), before.departure(path)) {
-            (Some(now), Some(then)) => now != then,
-            _ => false,
-        };
-        let comes = |path: &PathKey| self.departure(path) == before.departure(path).map(|(_, main)| (true, main));
         let filter = |(path, number): (&PathKey, &u16)| {
+            let (now, then) = (self.departure(path)?, before.departure(path)?);
             let (value, mask) = (self.numbers.ct_mark.place(u32::from(*number)), self.numbers.ct_mark.0);
-            match self.addresses.get(&value).filter(|_| comes(path)) {
+            let comes = now == (true, then.1);
+            let forgotten = match self.addresses.get(&value).filter(|_| comes) {
                 Some(addresses) => ConntrackFilter::Unaddressed { value, mask, addresses: addresses.clone() },
                 None => ConntrackFilter::Mark { value, mask },
-            }
+            };
+            (now != then).then_some(forgotten)
         };
-        self.allocation.paths.iter().filter(|(path, _)| moved(path)).map(filter).collect()
+        self.allocation.paths.iter().filter_map(filter).collect()
     }
 
     /// Whether a path leaves by this node, and in which families its route takes the main table; `None` without the

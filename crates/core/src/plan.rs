@@ -120,17 +120,13 @@ fn old_routes(observed: &NodeState, wanted: &NodeState) -> Vec<Route> {
 
 /// What comes to the addresses of frames, and what goes once nothing is sent with it any more.
 fn frames(observed: &NodeState, wanted: &NodeState) -> (Vec<Step>, Option<Step>) {
-    let mut steps = wanted.frames.as_ref().map_or_else(Vec::new, |table| nft(observed.frames.as_ref(), Some(table)));
-    let mut old = None;
-    if let [Step::Elements { family, remove, add }] = steps.as_mut_slice() {
-        let new: BTreeSet<(&str, &NftKey)> = add.iter().map(|element| (element.map.as_str(), &element.key)).collect();
-        let stays = |element: &NftElement| new.contains(&(element.map.as_str(), &element.key));
-        let (replaced, gone) = std::mem::take(remove).into_iter().partition(stays);
-        *remove = replaced;
-        old = elements_step(*family, gone, Vec::new());
-    }
-    steps.retain(|step| !matches!(step, Step::Elements { remove, add, .. } if remove.is_empty() && add.is_empty()));
-    (steps, old)
+    let steps = wanted.frames.as_ref().map_or_else(Vec::new, |table| nft(observed.frames.as_ref(), Some(table)));
+    let [Step::Elements { family, remove, add }] = steps.as_slice() else { return (steps, None) };
+    let new: BTreeSet<(&str, &NftKey)> = add.iter().map(|element| (element.map.as_str(), &element.key)).collect();
+    let stays = |element: &NftElement| new.contains(&(element.map.as_str(), &element.key));
+    let (replaced, gone) = remove.iter().cloned().partition(stays);
+    let first = elements_step(*family, replaced, add.clone());
+    (first.into_iter().collect(), elements_step(*family, gone, Vec::new()))
 }
 
 fn nft(observed: Option<&NftTable>, wanted: Option<&NftTable>) -> Vec<Step> {

@@ -10,7 +10,7 @@ use sortie_core::address::{Given, give, held};
 use sortie_core::allocation::Giver;
 use sortie_core::candidates::{Answer, answering, answers_of};
 use sortie_core::desired::Exit;
-use sortie_core::model::{DeviceName, ObjectName, Reason, Service};
+use sortie_core::model::{ObjectName, Reason, Service};
 use sortie_core::ownership::{Config, NodeNumber, Presence};
 use sortie_core::replica::PathName;
 use sortie_core::selection::PathKey;
@@ -21,6 +21,7 @@ use sortie_kernel::Platform;
 use super::peering::Place;
 use super::{Node, NodeError, chain};
 use crate::ownership::{Holdings, Plan, Unit, identity};
+use crate::presence::Shown;
 use crate::replication::{Part, Replication};
 
 impl<P: Platform> Node<P> {
@@ -63,17 +64,25 @@ impl<P: Platform> Node<P> {
         self.with_addresses().filter(held).map(|service| service.name.clone()).collect()
     }
 
-    /// What this node answers for that owns what it owns.
-    pub(super) fn answers(&self, facts: &NodeFacts) -> BTreeSet<Answer> {
-        let services = self.owned.iter().filter_map(|name| self.world.services.get(name));
-        services.flat_map(|service| answering(&self.world, &self.candidates, (facts, service))).collect()
-    }
-
-    /// Devices on which this node could have to answer at any moment, as others could for the same addresses.
-    pub(super) fn posts(&self, facts: &NodeFacts) -> BTreeSet<DeviceName> {
-        let shared = self.with_addresses().filter(|service| self.is_shared(service));
-        let answers = shared.flat_map(|service| answering(&self.world, &self.candidates, (facts, service)));
-        answers.map(|answer| answer.device).collect()
+    /// What this node answers for that owns what it owns, and devices on which it could have to at any moment, as others
+    /// could for the same addresses.
+    pub(super) fn show(&self, facts: &NodeFacts) -> Shown {
+        let mut shown = Shown::default();
+        for service in self.with_addresses() {
+            let (is_owned, is_shared) = (self.owned.contains(&service.name), self.is_shared(service));
+            if !is_owned && !is_shared {
+                continue;
+            }
+            for answer in answering(&self.world, &self.candidates, (facts, service)) {
+                if is_shared && !shown.ready.contains(&answer.device) {
+                    shown.ready.insert(answer.device.clone());
+                }
+                if is_owned {
+                    shown.answers.insert(answer);
+                }
+            }
+        }
+        shown
     }
 
     /// Nodes that own addresses, but this one.

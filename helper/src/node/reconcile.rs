@@ -12,7 +12,6 @@ use sortie_kernel::Platform;
 use super::attach::rules_in;
 use super::check::sentence;
 use super::{Node, NodeError, Numbering, chain};
-use crate::presence::Shown;
 
 /// Most differences named in an error.
 const NAMED: usize = 5;
@@ -72,7 +71,7 @@ impl<P: Platform> Node<P> {
         self.skeleton = Some(next);
         self.mode = mode;
         self.bring(&desired).await?;
-        self.shown = Shown { answers: self.answers(&facts), ready: self.posts(&facts) };
+        self.shown = self.show(&facts);
         self.devices = facts.devices;
         if self.is_unseen { Ok(()) } else { self.write_down() }
     }

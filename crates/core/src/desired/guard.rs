@@ -6,8 +6,8 @@
 //! tunnel, which are [`super::tunnel`]'s.
 //!
 //! The usual packet costs one lookup and one rule: `gsrc` leads from its path to a chain for one exit and one kind of
-//! source, whose rule compares the mark and the device with constants. Nothing is
-//! remembered about packets, flows, pods or addresses that were found good:
+//! source, whose rule compares the mark and the device with constants. Nothing is remembered about packets, flows, pods
+//! or addresses that were found good:
 //!
 //! - *A device's address* is looked for at that moment, in the kernel's own table. An address that is taken away, or put
 //!   on another device, counts from the next packet on.

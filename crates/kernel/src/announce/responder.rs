@@ -98,7 +98,8 @@ impl Responder {
 impl State {
     fn reconcile(&mut self, ledger: &Arc<Ledger>) -> Vec<KernelError> {
         let wanted = &self.wanted;
-        self.posts.retain(|device, post| wanted.get(device).inspect(|addresses| post.narrow(addresses)).is_some());
+        // The others are not answered for before anything that can fail or take time.
+        self.posts.retain(|device, post| wanted.get(device).inspect(|addresses| post.desk.keep(addresses)).is_some());
         if wanted.is_empty() {
             return Vec::new();
         }
@@ -144,11 +145,6 @@ impl Post {
         let desk = Arc::new(Desk::new(Port::open(device, link)?, Arc::clone(ledger)));
         let readers = [tokio::spawn(Arc::clone(&desk).serve_arp()), tokio::spawn(Arc::clone(&desk).serve_discovery())];
         Ok(Self { desk, groups: Groups::new(link.index), readers })
-    }
-
-    /// Stops answering for all others, before anything that can fail or take time.
-    fn narrow(&self, addresses: &BTreeSet<IpAddr>) {
-        self.desk.keep(addresses);
     }
 
     fn set(&mut self, addresses: &BTreeSet<IpAddr>) -> Result<(), KernelError> {

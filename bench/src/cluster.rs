@@ -9,6 +9,6 @@ mod stage;
 mod wire;
 
 pub(crate) use kube_vip::{KubeVip, Lease};
-pub(crate) use objects::{Wish, daemon_set, list, pod};
+pub(crate) use objects::{Wish, daemon_set, pod};
 pub(crate) use stage::{NODES, Stage, Subject};
 pub(crate) use wire::{Kind, Passed, SERVED, Wire};

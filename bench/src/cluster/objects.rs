@@ -115,8 +115,3 @@ fn spec() -> Value {
         ],
     })
 }
-
-/// Several objects as kubectl takes them.
-pub(crate) fn list(items: &[Value]) -> String {
-    json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string()
-}

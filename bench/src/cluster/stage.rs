@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
-use sortie_testkit::kube::{Cluster, Kubectl, Setup};
+use sortie_testkit::kube::{Cluster, Kubectl, Setup, list};
 use sortie_testkit::{poll, programs};
 use sortie_tests::install;
 
 use super::kube_vip::{KubeVip, Lease, Program};
-use super::objects::{Wish, base, list, service};
+use super::objects::{Wish, base, service};
 use crate::say;
 
 /// All nodes.
@@ -87,6 +87,11 @@ impl Stage {
             (Subject::KubeVip(lease), Some(program)) => KubeVip::start(&self.cluster, (program, lease)).map(Some),
             _ => Ok(None),
         }
+    }
+
+    /// What a person would look at after a failure.
+    pub(crate) fn account(&self, running: Option<&KubeVip>) -> String {
+        self.cluster.account() + &running.map(KubeVip::account).unwrap_or_default()
     }
 
     /// Makes a Service and returns its address.

@@ -5,9 +5,10 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use sortie_testkit::kube::list;
 use sortie_testkit::poll;
 
-use crate::cluster::{Kind, KubeVip, NODES, Passed, Stage, Subject, Wire, Wish, list, pod};
+use crate::cluster::{Kind, KubeVip, NODES, Passed, Stage, Subject, Wire, Wish, pod};
 
 /// Services of a subject.
 const SERVICES: u8 = 6;
@@ -95,7 +96,9 @@ impl Side {
         wire.take()?;
         stage.kubectl.apply(&list(&objects))?;
         let all_sent = || look(wire, &mut lives).transpose();
-        poll(LIMIT, "datagrams of all pods", all_sent).and_then(|seen| seen).with_context(|| self.account(stage))?;
+        poll(LIMIT, "datagrams of all pods", all_sent)
+            .and_then(|seen| seen)
+            .with_context(|| stage.account(self.running.as_ref()))?;
         self.delete(stage, &["--wait=false"])?;
         Ok(lives.into_values().map(|(_, life)| life).collect())
     }
@@ -110,10 +113,6 @@ impl Side {
     /// Ends what was started.
     pub(super) fn end(self, stage: &Stage) -> Result<()> {
         self.running.map_or(Ok(()), |running| running.stop(&stage.cluster))
-    }
-
-    fn account(&self, stage: &Stage) -> String {
-        stage.cluster.account() + &self.running.as_ref().map(KubeVip::account).unwrap_or_default()
     }
 }
 

@@ -40,7 +40,7 @@ pub(super) fn once((stage, wire): (&mut Stage, &Wire), (subject, address): (Subj
     let mut running = stage.start(subject)?;
     let calls = Calls::start(&stage.cluster.site.routers[0], address);
     let mut watch = Watch::new(wire, subject.app(), address)?;
-    let owner = watch.settled(served(subject)).with_context(|| account(stage, running.as_ref()))?;
+    let owner = watch.settled(served(subject)).with_context(|| stage.account(running.as_ref()))?;
     let before = starts(stage, owner)?;
     let struck = strike(stage, running.as_mut(), owner)?;
     watch.again(struck)?;
@@ -82,7 +82,7 @@ fn boot(stage: &mut Stage, node: usize, before: &BTreeMap<String, u64>) -> Resul
     stage.cluster.await_ready()?;
     let is_again = |now: &BTreeMap<String, u64>| before.iter().all(|(pod, starts)| now.get(pod) > Some(starts));
     let again = || starts(stage, node).is_ok_and(|now| is_again(&now));
-    until(BOOT, "pods of a node that came back", again).with_context(|| account(stage, None))
+    until(BOOT, "pods of a node that came back", again).with_context(|| stage.account(None))
 }
 
 /// How often the containers of pods that are ready on a node have started.
@@ -96,8 +96,4 @@ fn starts(stage: &Stage, node: usize) -> Result<BTreeMap<String, u64>> {
         is_ready.then(|| Some((pod["metadata"]["name"].as_str()?.to_owned(), count)))?
     });
     Ok(pods.collect())
-}
-
-fn account(stage: &Stage, running: Option<&KubeVip>) -> String {
-    stage.cluster.account() + &running.map(KubeVip::account).unwrap_or_default()
 }

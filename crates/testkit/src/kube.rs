@@ -39,7 +39,7 @@ mod site;
 pub use apiserver::{ApiServer, Scope};
 pub use certificates::{Authority, Identity, Names};
 pub use cluster::{Cluster, Setup};
-pub use kubectl::Kubectl;
+pub use kubectl::{Kubectl, list};
 pub use node::{Daemon, Node};
 pub use proxy::Proxy;
 pub use shell::Shell;

@@ -32,7 +32,7 @@ pub(crate) fn pods_of_a_job_leave_right_from_their_first_instruction(life: &Life
     let flash =
         Pods { labels: json!({}), annotations: json!({"sortie.dev/route": "b"}), words: words(), ..members("flash") };
     let burst = Pods { words: words(), ..members("burst") };
-    product.kubectl.apply(&crate::objects::list(&[flash.job(JOB), burst.job(JOB)]))?;
+    product.kubectl.apply(&sortie_testkit::kube::list(&[flash.job(JOB), burst.job(JOB)]))?;
     for app in ["flash", "burst"] {
         product.cluster.holds("Complete", &[&format!("job/{app}")])?;
     }

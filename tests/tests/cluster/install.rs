@@ -4,11 +4,11 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use sortie_testkit::kube::Place;
+use sortie_testkit::kube::{Place, list};
 
 use crate::desk::Desk;
 use crate::edits;
-use crate::objects::{list, route, service, vips};
+use crate::objects::{route, service, vips};
 use crate::product::{Pod, Product, SYSTEM};
 use crate::residue::{conflist, nothing_is_left};
 use crate::wire::{Sent, Wire, seen};

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use sortie_testkit::kube::Place;
+use sortie_testkit::kube::{Place, list};
 use sortie_testkit::{poll, programs};
 
-use crate::objects::{Pods, hold, list, route, send, service, vips};
+use crate::objects::{Pods, hold, route, send, service, vips};
 use crate::product::Product;
 use crate::wire::{Sent, Stream, Tally, Wire};
 use crate::{churn, outages, taint, upgrade};

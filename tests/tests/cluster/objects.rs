@@ -127,8 +127,3 @@ pub(crate) fn hold(family: usize, pause: u32) -> Vec<String> {
 fn both() -> Vec<String> {
     vec![format!("{SERVER4}:7000"), format!("[{SERVER6}]:7000")]
 }
-
-/// Several objects as kubectl takes them.
-pub(crate) fn list(items: &[Value]) -> String {
-    json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string()
-}

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
-use sortie_testkit::kube::{Cluster, Kubectl, Setup};
+use sortie_testkit::kube::{Cluster, Kubectl, Setup, list};
 use sortie_testkit::lab::{SERVER4, SERVER6};
 use sortie_testkit::{poll, until};
 use sortie_tests::install;
 pub(crate) use sortie_tests::install::SYSTEM;
 
-use crate::objects::{Pods, VIPS, list, send};
+use crate::objects::{Pods, VIPS, send};
 
 /// How long it may take on a busy machine until something is as it must be.
 pub(crate) const LIMIT: Duration = Duration::from_secs(120);

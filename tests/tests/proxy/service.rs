@@ -1,6 +1,7 @@
 //! Objects that kube-proxy reads.
 
 use serde_json::{Value, json};
+use sortie_testkit::kube::list;
 
 use super::asking::{NODE_PORTS, PORTS};
 use super::stage::{COUNT, pod_address, vips};
@@ -10,11 +11,6 @@ use super::stage::{COUNT, pod_address, vips};
 pub(crate) enum Policy {
     Cluster,
     Local,
-}
-
-/// Several objects as kubectl takes them.
-fn list(items: &[Value]) -> String {
-    json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string()
 }
 
 pub(crate) fn nodes() -> String {

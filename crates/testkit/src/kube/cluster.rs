@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::apiserver::{ApiServer, Scope};
 use super::controllers;
 use super::host::Host;
-use super::kubectl::Kubectl;
+use super::kubectl::{Kubectl, list};
 use super::node::Node;
 use super::proxy::Proxy;
 use super::site::{API, Place, Site};
@@ -235,7 +235,7 @@ fn objects(nodes: &[Node]) -> String {
             "spec": {"podCIDR": pods4, "podCIDRs": [pods4, pods6]},
         })
     };
-    json!({"apiVersion": "v1", "kind": "List", "items": nodes.iter().map(object).collect::<Vec<_>>()}).to_string()
+    list(&nodes.iter().map(object).collect::<Vec<_>>())
 }
 
 /// The same on all nodes at once.

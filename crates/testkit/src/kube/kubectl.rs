@@ -4,12 +4,18 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use anyhow::{Context, Result};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::command;
 use crate::net::Namespace;
 use crate::process::Process;
 use crate::tools::{Group, ensure};
+
+/// Several objects as `apply` takes them.
+#[must_use]
+pub fn list(items: &[Value]) -> String {
+    json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string()
+}
 
 /// Asks one API server, from a namespace that reaches it.
 #[derive(Clone, Debug)]

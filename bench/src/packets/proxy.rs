@@ -1,17 +1,12 @@
 //! Rules as a real kube-proxy writes them, without their accounts.
 
 use std::fmt::Write as _;
-use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use serde_json::json;
-use sortie_testkit::kube::{ApiServer, Scope};
-use sortie_testkit::tools::{Group, ensure};
-use sortie_testkit::{Net, Process, poll};
-
-use super::site::POD_NET;
+use sortie_testkit::kube::{ApiServer, Proxy, Scope};
+use sortie_testkit::{Net, poll};
 
 /// Services of the cluster.
 const SERVICES: usize = 20;
@@ -32,10 +27,7 @@ pub(super) fn rules() -> Result<String> {
     kubectl.apply(&objects())?;
     let status = json!({"status": {"addresses": [{"type": "InternalIP", "address": "10.10.0.11"}]}}).to_string();
     kubectl.run(&["patch", "node", "node1", "--subresource=status", "--type=merge", "--patch", &status])?;
-    let mut command = Command::new(ensure(Group::Kubernetes)?.join("kube-proxy"));
-    command.arg("--config").arg(folder.join("kube-proxy.json"));
-    write_settings(&api, &folder)?;
-    let proxy = Process::start(&place, &mut command, &folder.join("kube-proxy.log"))?;
+    let proxy = Proxy::Iptables.start(&place, ("node1", &folder), &api)?;
     let complete = || {
         let text = place.run("iptables-save", &[]).ok()?;
         let endpoints = text.lines().filter(|line| line.contains("-j DNAT")).count();
@@ -55,19 +47,6 @@ fn without_accounts(rules: &str) -> String {
         None => format!("{line}\n"),
     };
     rules.lines().map(line).collect()
-}
-
-fn write_settings(api: &ApiServer, folder: &Path) -> Result<()> {
-    let access = folder.join("kube-proxy.kubeconfig");
-    std::fs::write(&access, api.kubeconfig("system:kube-proxy", None)?).context("cannot write a kubeconfig")?;
-    let settings = json!({
-        "apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration",
-        "clientConnection": {"kubeconfig": access}, "mode": "iptables", "hostnameOverride": "node1",
-        "clusterCIDR": POD_NET, "detectLocalMode": "ClusterCIDR",
-        // The size of the table is the whole machine's.
-        "conntrack": {"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
-    });
-    std::fs::write(folder.join("kube-proxy.json"), settings.to_string()).context("cannot write settings")
 }
 
 fn objects() -> String {

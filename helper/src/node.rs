@@ -141,7 +141,7 @@ pub(crate) struct Node<P> {
     adopted: Vec<Held>,
     /// Pods that were detached and are still in the world.
     departed: Departed,
-    /// What the plugin detached alone, until its flows are forgotten.
+    /// What was detached, until its flows are forgotten.
     detached: Vec<Detached>,
     /// Attachments whose files could not be read.
     lost: Vec<AttachmentKey>,

@@ -20,7 +20,7 @@ use sortie_ipc::{AttachmentKey, StoredAttachment};
 use crate::catalogue::Kept;
 use crate::lock::ensure_dir;
 
-/// Ending of a file the plugin left when it had to detach without the helper.
+/// Ending of the file of an attachment that is gone, until its flows are forgotten.
 const DETACHED: &str = ".detached";
 /// Beginning of a file that is being written.
 pub(crate) const NEW: &str = ".new-";
@@ -45,13 +45,13 @@ fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreE
 pub(crate) struct Loaded {
     /// In force.
     pub(crate) attachments: BTreeMap<AttachmentKey, StoredAttachment>,
-    /// Detached by the plugin while no helper ran; to be finished.
+    /// Detached by the last helper, or by the plugin while none ran; to be finished.
     pub(crate) detached: Vec<Detached>,
     /// In force, but unreadable.
     pub(crate) lost: Vec<AttachmentKey>,
 }
 
-/// An attachment that the plugin detached alone.
+/// An attachment that was detached, and whose flows may still be there.
 #[derive(Debug)]
 pub(crate) struct Detached {
     /// What it was.
@@ -138,7 +138,17 @@ impl Store {
         remove(&self.attachments.join(key.file_name()))
     }
 
-    /// The plugin's detach is finished.
+    /// An attachment is not in force any more; what is left to be done for it outlives the helper.
+    pub(crate) fn detach(&self, stored: StoredAttachment) -> Result<Detached, StoreError> {
+        let name = AttachmentKey::of(&stored.attachment).file_name();
+        let (file, path) = (self.attachments.join(&name), self.attachments.join(name + DETACHED));
+        match fs::rename(&file, &path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("rename", &file)(error)),
+            _ => Ok(Detached { stored, path }),
+        }
+    }
+
+    /// The detach is finished.
     pub(crate) fn finish(&self, detached: &Detached) -> Result<(), StoreError> {
         remove(&detached.path)
     }

@@ -70,17 +70,15 @@ pub fn attach(observed: &NodeState, member: &Member) -> Option<Vec<Step>> {
     Some(nft_step(NftEdit { chains, remove, add, ..NftEdit::default() }).into_iter().collect())
 }
 
-/// What goes with an attachment: its elements, rules and flows. Shared chains stay until the next full plan.
+/// What goes with an attachment: its elements and rules. Shared chains stay until the next full plan.
 #[must_use]
-pub fn detach(observed: &NodeState, member: &Member, addresses: &[IpAddr]) -> Vec<Step> {
+pub fn detach(observed: &NodeState, member: &Member) -> Vec<Step> {
     let present = |e: &&NftElement| observed.nft.as_ref().is_some_and(|t| value(t, e).is_some());
     let remove: Vec<NftElement> = member.elements.iter().filter(present).cloned().collect();
     let mut rules: Vec<&Rule> = member.rules.iter().filter(|r| observed.rules.contains(*r)).collect();
     rules.sort_by_key(|r| std::cmp::Reverse(r.priority));
     let mut steps: Vec<Step> = rules.into_iter().cloned().map(Step::RemoveRule).collect();
     steps.extend(nft_step(NftEdit { remove, ..NftEdit::default() }));
-    let flows: Vec<ConntrackFilter> = addresses.iter().copied().map(ConntrackFilter::Address).collect();
-    steps.extend((!flows.is_empty()).then_some(Step::PurgeConntrack(flows)));
     steps
 }
 

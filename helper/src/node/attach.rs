@@ -183,22 +183,18 @@ impl<P: Platform> Node<P> {
     pub(super) async fn detach(&mut self, key: &AttachmentKey) -> Result<(), NodeError> {
         let Some(held) = self.attachments.get(key).cloned() else { return Ok(self.store.remove(key)?) };
         self.clear(&held).await?;
-        self.store.remove(key)?;
+        self.detached.push(self.store.detach(held.stored)?);
         log::info!("detached {}", self.describe(key));
         self.attachments.remove(key);
         Ok(())
     }
 
-    /// To find flows takes a walk over the whole table of the machine. Those of a pod that selected nothing
-    /// may wait for the next reconcile, unless the address is used again before.
+    /// To find flows takes a walk over the whole table of the machine: they wait for the next reconcile, with those of
+    /// all pods that go until then, unless the address is used again before.
     async fn clear(&mut self, held: &Held) -> Result<(), NodeError> {
-        let addresses = &held.stored.attachment.addresses;
-        if held.member.elements.is_empty() {
-            self.forget.extend(addresses.iter().copied().map(ConntrackFilter::Address));
-            return Ok(());
-        }
-        let steps = plan::detach(&self.believed, &held.member, addresses);
-        self.carry_out(&steps).await
+        self.carry_out(&plan::detach(&self.believed, &held.member)).await?;
+        self.forget.extend(held.stored.attachment.addresses.iter().copied().map(ConntrackFilter::Address));
+        Ok(())
     }
 
     async fn forget_flows_of(&mut self, addresses: &[IpAddr]) -> Result<(), NodeError> {

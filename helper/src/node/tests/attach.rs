@@ -65,9 +65,9 @@ fn detach_leaves_nothing_and_may_be_repeated() {
         assert_eq!(stage.ask(Request::Detach(key("c1"))), Reply::Done);
     }
     assert!(!stage.file_exists("attachments/c1-eth0.json"));
-    assert_eq!(stage.node.platform.conntrack.len(), 1, "the address's flows are forgotten, others stay");
     assert_eq!(stage.pods(), Vec::<String>::new());
     stage.reconcile();
+    assert_eq!(stage.node.platform.conntrack.len(), 1, "the address's flows are forgotten, others stay");
     assert_eq!(stage.node.platform.state, before);
 }
 
@@ -189,16 +189,35 @@ fn gc_removes_what_is_not_valid_and_spares_other_networks() {
 }
 
 #[test]
-fn flows_of_a_pod_that_selected_nothing_are_forgotten_soon_or_before_the_address_is_used_again() {
+fn flows_of_a_pod_that_left_are_forgotten_soon_or_before_the_address_is_used_again() {
+    for pod in [attachment, selected] {
+        let mut stage = Stage::ready(settings());
+        for (container, address) in [("c1", "10.244.1.7"), ("c2", "10.244.1.8")] {
+            stage.attach(pod(container, address));
+            stage.ask(Request::Detach(key(container)));
+        }
+        stage.node.platform.conntrack = vec![flow("10.244.1.7", 0), flow("10.244.1.8", 0)];
+        stage.attach(attachment("c3", "10.244.1.8"));
+        assert_eq!(stage.node.platform.conntrack, [flow("10.244.1.7", 0)]);
+        stage.node.platform.conntrack.push(flow("10.244.1.8", 0));
+        stage.reconcile();
+        assert_eq!(stage.node.platform.conntrack, [flow("10.244.1.8", 0)]);
+    }
+}
+
+#[test]
+fn flows_of_a_pod_that_left_are_forgotten_by_the_next_helper_unless_the_address_has_a_holder() {
     let mut stage = Stage::ready(settings());
     for (container, address) in [("c1", "10.244.1.7"), ("c2", "10.244.1.8")] {
-        stage.attach(attachment(container, address));
+        stage.attach(selected(container, address));
         stage.ask(Request::Detach(key(container)));
     }
-    stage.node.platform.conntrack = vec![flow("10.244.1.7", 0), flow("10.244.1.8", 0)];
-    stage.attach(attachment("c3", "10.244.1.8"));
-    assert_eq!(stage.node.platform.conntrack, [flow("10.244.1.7", 0)]);
-    stage.node.platform.conntrack.push(flow("10.244.1.8", 0));
+    stage.attach(selected("c3", "10.244.1.8"));
+    stage.node.platform.conntrack = vec![flow("10.244.1.7", 0x100), flow("10.244.1.8", 0x100)];
+    let mut stage = stage.restart();
     stage.reconcile();
-    assert_eq!(stage.node.platform.conntrack, [flow("10.244.1.8", 0)]);
+    assert_eq!(stage.node.platform.conntrack, [flow("10.244.1.8", 0x100)]);
+    let left = std::fs::read_dir(stage.dir.path().join("attachments")).unwrap();
+    let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["c3-eth0.json"]);
 }

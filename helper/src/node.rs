@@ -7,6 +7,7 @@ mod addresses;
 mod adopt;
 mod attach;
 mod check;
+mod concern;
 mod entries;
 mod explain;
 mod figures;

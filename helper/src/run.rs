@@ -29,7 +29,7 @@ use crate::server::{Ask, Server};
 use crate::source::Source;
 use crate::store::Store;
 use crate::{lock, logging, runtime_cache};
-use asks::Told;
+use asks::{SETTLE, Told};
 use clock::Clock;
 use figures::Monitor;
 
@@ -270,9 +270,14 @@ impl Daemon {
         if has_left { Leaving::Done } else { Leaving::Underway }
     }
 
+    /// Every pod brings devices and rules, which the reconcile after its ADD looks at.
     fn notice(&mut self, event: Event) {
         log::debug!("kernel event={event:?}");
-        self.clock.after_burst();
+        if self.node.is_concerned(&event) {
+            self.clock.after_burst();
+        } else {
+            self.clock.within(SETTLE);
+        }
     }
 
     fn read_source(&mut self) {

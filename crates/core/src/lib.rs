@@ -14,6 +14,7 @@ pub mod annotation;
 pub mod apply;
 pub mod candidates;
 pub mod cni;
+pub mod concern;
 pub mod desired;
 pub mod doctor;
 pub mod explain;

@@ -127,6 +127,15 @@ impl fmt::Display for DeviceName {
     }
 }
 
+/// In 169.254.0.0/16 or fe80::/10 (RFC 3927, RFC 4291): such an address says nothing about the link it is on.
+#[must_use]
+pub fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    }
+}
+
 /// IP family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Family {

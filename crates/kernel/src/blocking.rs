@@ -12,3 +12,5 @@ mod table;
 pub use conntrack::{Conntrack, Loaded};
 pub use elements::Elements;
 pub use rules::Rules;
+#[cfg(feature = "async")]
+pub(crate) use rules::rule_of;

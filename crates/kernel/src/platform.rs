@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 
-use sortie_core::state::{NodeState, Step};
+use sortie_core::state::{NodeState, Rule, Step};
 use sortie_core::world::NodeFacts;
 
 use crate::KernelError;
@@ -23,14 +23,23 @@ pub trait Platform: Send {
 }
 
 /// Something changed in the kernel; what, is found by observing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A rule of ours, by somebody.
+    /// This rule with our protocol came, by somebody.
+    NewRule(Rule),
+    /// Rules of ours, by somebody.
     Rules,
     /// A route in a table of ours, or a device's connected routes.
     Routes,
-    /// A device or address.
-    Devices,
+    /// This device came, went or changed, or its link-local address did.
+    Device {
+        /// Interface index.
+        index: u32,
+        /// Not told with an address.
+        name: Option<String>,
+    },
+    /// An address of a device.
+    Addresses,
     /// Table `inet sortie` or `netdev sortie`, by somebody else.
     Nft,
     /// Notifications were lost: everything may have changed.

@@ -21,8 +21,8 @@ use crate::server::Ask;
 use crate::source::Lookup;
 use crate::witness;
 
-/// After attachments came or went: time for the plugin to finish its part.
-const SETTLE: Duration = Duration::from_secs(2);
+/// After attachments or their devices came or went: time for the plugins to finish their part.
+pub(super) const SETTLE: Duration = Duration::from_secs(2);
 /// How long the count of refused messages is waited for.
 const REFUSED: Duration = Duration::from_millis(100);
 

@@ -9,7 +9,9 @@ use ipnetwork::IpNetwork;
 
 use super::{Inputs, host_prefix, probes};
 use crate::ids::{EXIT_NONE, METRIC_LAST, Numbers, PRIORITY_EXIT, TABLE_NONE};
-use crate::model::{DeviceName, Family, HealthMode, LabelSelector, NextHop, ServiceOutboundRoute, WhenUnavailable};
+use crate::model::{
+    DeviceName, Family, HealthMode, LabelSelector, NextHop, ServiceOutboundRoute, WhenUnavailable, is_link_local,
+};
 use crate::state::{Hop, NodeState, Route, RouteKind, Rule};
 use crate::world::NodeFacts;
 
@@ -175,13 +177,6 @@ fn connected(devices: &BTreeSet<DeviceName>, facts: &NodeFacts) -> Vec<(IpNetwor
         }
     }
     found
-}
-
-fn is_link_local(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(a) => a.is_link_local(),
-        IpAddr::V6(a) => a.is_unicast_link_local(),
-    }
 }
 
 pub(super) fn network_of(address: IpNetwork) -> IpNetwork {

@@ -6,7 +6,7 @@ use ipnetwork::IpNetwork;
 
 use super::fate::Whose;
 use super::{Hop, Scene, SourceAddress, Way};
-use crate::model::{DeviceName, Family};
+use crate::model::{DeviceName, Family, is_link_local};
 
 /// The source, for the pod's address and the way it leaves by.
 pub(super) fn source(scene: &Scene<'_>, whose: Whose, (own, way): (IpAddr, Option<&Way>)) -> SourceAddress {
@@ -47,11 +47,4 @@ fn towards(scene: &Scene<'_>, family: Family, hop: &Hop) -> Vec<IpAddr> {
         addresses.iter().filter(|a| Family::of_network(**a) == family && !is_link_local(a.ip())).collect();
     let near: Vec<IpAddr> = all.iter().filter(|a| hop.gateway.is_some_and(|g| a.contains(g))).map(|a| a.ip()).collect();
     if near.is_empty() { all.iter().map(|a| a.ip()).collect() } else { near }
-}
-
-fn is_link_local(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(a) => a.is_link_local(),
-        IpAddr::V6(a) => a.is_unicast_link_local(),
-    }
 }

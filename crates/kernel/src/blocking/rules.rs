@@ -164,6 +164,12 @@ impl Rules {
     }
 }
 
+/// The rule of ours in the body of a message, if it has a shape of ours.
+#[cfg(feature = "async")]
+pub(crate) fn rule_of(body: &[u8]) -> Option<Rule> {
+    RuleMessage::parse(body).ok().as_ref().and_then(shape::decode)
+}
+
 fn emit(message: &RuleMessage) -> Vec<u8> {
     let mut bytes = vec![0; message.buffer_len()];
     message.emit(&mut bytes);

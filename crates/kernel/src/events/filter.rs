@@ -5,6 +5,7 @@
 use sortie_core::ids::{self, Numbers};
 
 use crate::Event;
+use crate::blocking::rule_of;
 use crate::linux::{Own, is_claimed, table_and_protocol};
 use crate::netlink::attribute::{Attributes, ne32};
 use crate::netlink::message::Message;
@@ -23,6 +24,12 @@ const AF_BRIDGE: u8 = 7;
 /// `RTPROT_KERNEL`: connected routes.
 const PROTOCOL_KERNEL: u8 = 2;
 const AF_INET6: u8 = 10;
+/// Length of `struct ifinfomsg`.
+const LINK_HEADER: usize = 16;
+const IFLA_IFNAME: u16 = 3;
+/// Length of `struct ifaddrmsg`.
+const ADDRESS_HEADER: usize = 8;
+const IFA_ADDRESS: u16 = 1;
 /// Length of `struct rtmsg`.
 const ROUTE_HEADER: usize = 12;
 const RTA_DST: u16 = 1;
@@ -49,10 +56,11 @@ impl Filter {
             return None;
         }
         match message.header.kind {
-            RTM_NEWLINK | RTM_DELLINK => (message.body.first() != Some(&AF_BRIDGE)).then_some(Event::Devices),
-            RTM_NEWADDR | RTM_DELADDR => Some(Event::Devices),
+            RTM_NEWLINK | RTM_DELLINK => (message.body.first() != Some(&AF_BRIDGE)).then(|| link(message.body)),
+            RTM_NEWADDR | RTM_DELADDR => Some(address(message.body)),
             RTM_NEWROUTE | RTM_DELROUTE => self.is_our_route(message.body).then_some(Event::Routes),
-            RTM_NEWRULE | RTM_DELRULE => is_our_rule(message).then_some(Event::Rules),
+            RTM_NEWRULE => is_our_rule(message).then(|| rule_of(message.body).map_or(Event::Rules, Event::NewRule)),
+            RTM_DELRULE => is_our_rule(message).then_some(Event::Rules),
             _ => None,
         }
     }
@@ -77,6 +85,25 @@ impl Filter {
             || protocol == ids::PROTOCOL
             || table == ids::TABLE_MAIN && protocol == PROTOCOL_KERNEL && !is_link_local(body)
     }
+}
+
+fn link(body: &[u8]) -> Event {
+    let name = body.get(LINK_HEADER..).and_then(|rest| Attributes::of(rest).text(IFLA_IFNAME));
+    index(body).map_or(Event::Overrun, |index| Event::Device { index, name })
+}
+
+/// Every device has a link-local one some time after it came up.
+fn address(body: &[u8]) -> Event {
+    let address = body.get(ADDRESS_HEADER..).and_then(|rest| Attributes::of(rest).find(IFA_ADDRESS));
+    match (address, index(body)) {
+        (Some([0xfe, 0x80..=0xbf, rest @ ..]), Some(index)) if rest.len() == 14 => Event::Device { index, name: None },
+        _ => Event::Addresses,
+    }
+}
+
+/// At the same place in `struct ifinfomsg` and `struct ifaddrmsg`.
+fn index(body: &[u8]) -> Option<u32> {
+    ne32(body.get(4..8)?)
 }
 
 /// A destination under fe80::/10, which no path of ours leads to; every device brings one, some time after it came up.
@@ -167,6 +194,24 @@ mod tests {
     }
 
     #[test]
+    fn a_device_is_told_with_its_name_or_by_its_link_local_address() {
+        let seen = |kind, body: &[u8]| filter().route(&message(kind, FOREIGN, body)).unwrap();
+        let device = |name: Option<&str>| Event::Device { index: 7, name: name.map(str::to_owned) };
+        let mut link = Writer::after(&[[0; 4], 7_u32.to_ne_bytes(), [0; 4], [0; 4]].concat());
+        link.text(IFLA_IFNAME, "veth1");
+        assert_eq!(seen(RTM_NEWLINK, &link.into_bytes()), device(Some("veth1")));
+        let with = |address: &[u8]| {
+            let mut writer = Writer::after(&[[0; 4], 7_u32.to_ne_bytes()].concat());
+            writer.bytes(IFA_ADDRESS, address);
+            writer.into_bytes()
+        };
+        assert_eq!(seen(RTM_NEWADDR, &with(&[0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1])), device(None));
+        assert_eq!(seen(RTM_NEWADDR, &with(&[0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1])), Event::Addresses);
+        assert_eq!(seen(RTM_DELADDR, &with(&[0xfe, 0x80, 0, 1])), Event::Addresses);
+        assert_eq!(seen(RTM_NEWLINK, &[0; 2]), Event::Overrun);
+    }
+
+    #[test]
     fn our_own_changes_are_silent() {
         assert_eq!(filter().route(&message(RTM_DELRULE, OURS, &rule(1300, ids::PROTOCOL))), None);
         assert_eq!(filter().nft(&message(nftables::NEWSETELEM, OURS, &element("sortie"))), None);
@@ -177,7 +222,7 @@ mod tests {
     #[test]
     fn both_our_tables_matter() {
         let seen = |family| filter().nft(&message(nftables::NEWSETELEM, FOREIGN, &element_of(family, "sortie")));
-        assert_eq!([nfgen::INET, nfgen::NETDEV].map(seen), [Some(Event::Nft); 2]);
+        assert_eq!([nfgen::INET, nfgen::NETDEV].map(seen), [Some(Event::Nft), Some(Event::Nft)]);
         assert_eq!(seen(2), None);
     }
 

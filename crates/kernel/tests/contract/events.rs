@@ -6,7 +6,7 @@ use std::time::Duration;
 use sortie_core::ids::{self, Numbers};
 use sortie_core::model::Family;
 use sortie_core::state::{
-    ConntrackFilter, NftChange, NftKey, NftMap, NftMapKind, NftTable, RouteKind, Step, TableFamily,
+    ConntrackFilter, NftChange, NftKey, NftMap, NftMapKind, NftTable, RouteKind, Rule, Step, TableFamily,
 };
 use sortie_kernel::blocking::Elements;
 use sortie_kernel::{Event, Events, Linux, Platform as _};
@@ -22,20 +22,27 @@ async fn until_marker(events: &mut Events) -> Vec<Event> {
     let mut seen = Vec::new();
     // Both sockets are drained when nothing more comes and the marker was seen.
     loop {
-        let patience = if seen.contains(&Event::Devices) { 100 } else { 10_000 };
+        let patience = if seen.contains(&Event::Addresses) { 100 } else { 10_000 };
         match timeout(Duration::from_millis(patience), events.next()).await {
             Ok(event) => seen.push(event),
             Err(_) => break,
         }
     }
-    assert!(seen.contains(&Event::Devices), "the marker was not reported");
-    seen.retain(|event| *event != Event::Devices);
+    assert!(seen.contains(&Event::Addresses), "the marker was not reported");
+    // Link-local addresses come some time after their devices.
+    seen.retain(|event| !matches!(event, Event::Addresses | Event::Device { name: None, .. }));
     seen.dedup();
     seen
 }
 
 fn open(linux: &Linux) -> Events {
     Events::open(linux.own(), Numbers::default()).unwrap()
+}
+
+/// `ip rule add pref 1300 from 10.9.9.9 lookup 10000`.
+fn foreign_rule() -> Rule {
+    let from = Some("10.9.9.9/32".parse().unwrap());
+    Rule { priority: 1300, from, protocol: None, fwmark: None, table: 10_000, ..rule(Family::V4) }
 }
 
 async fn apply(linux: &mut Linux, steps: &[Step]) {
@@ -114,7 +121,8 @@ fn what_others_do_to_our_state_is_reported() {
             ("ip rule del pref 1300", Event::Rules),
             ("ip -6 rule del pref 1300", Event::Rules),
             ("ip rule flush", Event::Rules),
-            ("ip rule add pref 1300 from 10.9.9.9 lookup 10000 protocol 155", Event::Rules),
+            ("ip rule add pref 1300 from 10.9.9.9 lookup 10000 protocol 155", Event::NewRule(foreign_rule())),
+            ("ip rule add pref 1300 from 10.9.9.9 blackhole protocol 155", Event::Rules),
             ("ip route flush table 10000", Event::Routes),
             ("ip -6 route flush table 10000", Event::Routes),
             ("ip route add 10.0.0.0/8 dev a table 10999", Event::Routes),
@@ -159,11 +167,17 @@ fn devices_and_connected_routes_are_reported() {
             timeout(Duration::from_secs(10), found).await.unwrap_or_else(|_| panic!("{line}"));
             while timeout(Duration::from_millis(50), events.next()).await.is_ok() {}
         };
-        expect("ip link set dev a-far down", Event::Devices).await;
-        expect("ip link set dev a down", Event::Devices).await;
-        expect("ip addr add 203.0.113.1/24 dev b", Event::Routes).await;
+        let told = |name: &str| {
+            let index = nix::net::if_::if_nametoindex(name).unwrap();
+            Event::Device { index, name: Some(name.to_owned()) }
+        };
+        let (a, b) = (told("a"), told("b"));
+        expect("ip link set dev a-far down", a.clone()).await;
+        expect("ip link set dev a down", a).await;
+        expect("ip addr add 203.0.113.1/24 dev b", Event::Addresses).await;
+        expect("ip addr add 203.0.114.1/24 dev b", Event::Routes).await;
         expect("ip -6 addr add 2001:db8:9::1/64 dev b nodad", Event::Routes).await;
-        expect("ip link del dev b", Event::Devices).await;
+        expect("ip link del dev b", b).await;
     });
 }
 
@@ -183,8 +197,10 @@ fn lost_notifications_are_reported() {
         run(&format!("ip -batch {}", batch.path().display()));
         let overrun = async { while events.next().await != Event::Overrun {} };
         timeout(Duration::from_secs(10), overrun).await.unwrap();
+        // What fitted is still to be read.
+        while timeout(Duration::from_millis(100), events.next()).await.is_ok() {}
         run("ip rule add pref 1300 from 10.9.9.9 lookup 10000 protocol 155");
-        let alive = async { while events.next().await != Event::Rules {} };
+        let alive = async { while events.next().await != Event::NewRule(foreign_rule()) {} };
         timeout(Duration::from_secs(10), alive).await.unwrap();
     });
 }
@@ -198,6 +214,15 @@ fn dropping_the_future_loses_no_event() {
             let _ = timeout(Duration::ZERO, events.next()).await;
         }
         run("ip rule add pref 1300 from 10.9.9.9 lookup 10000 protocol 155");
-        assert_eq!(timeout(Duration::from_secs(10), events.next()).await.unwrap(), Event::Rules);
+        let is_link_local = |event: &Event| matches!(event, Event::Device { name: None, .. });
+        let first = async {
+            loop {
+                let event = events.next().await;
+                if !is_link_local(&event) {
+                    break event;
+                }
+            }
+        };
+        assert_eq!(timeout(Duration::from_secs(10), first).await.unwrap(), Event::NewRule(foreign_rule()));
     });
 }

@@ -1,8 +1,6 @@
 //! Next hops of a route.
 
-use std::net::IpAddr;
-
-use crate::model::NextHop;
+use crate::model::{NextHop, is_link_local};
 use crate::reader::{Field, Read, name, network};
 
 const HOPS_MAX: usize = 16;
@@ -42,13 +40,5 @@ fn hop(field: &Field<'_>) -> Read<NextHop> {
             Err(field.fault(format!("{gateway} is link-local and has no device"), "name the device of this next hop"))
         }
         Some(_) => Ok(hop),
-    }
-}
-
-/// Such an address says nothing about the link it is on.
-fn is_link_local(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_unicast_link_local(),
     }
 }

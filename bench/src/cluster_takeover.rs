@@ -27,6 +27,8 @@ struct Row {
     subject: Subject,
     address: IpAddr,
     outcomes: Vec<Outcome>,
+    /// Starts after which there was no owner.
+    idle: usize,
 }
 
 /// The section: the power of each subject's owner is cut so many times.
@@ -37,9 +39,13 @@ pub(crate) fn run(rounds: usize) -> Result<Report> {
     let wire = Wire::new(&stage.cluster.site.switch)?;
     for round in 1..=rounds {
         for row in &mut rows {
-            let outcome = turn::once((&mut stage, &wire), (row.subject, row.address))?;
-            say(&format!("    {}, round {round} of {rounds}: {outcome}", row.subject.name()));
-            row.outcomes.push(outcome);
+            match turn::once((&mut stage, &wire), (row.subject, row.address))? {
+                Some(outcome) => {
+                    say(&format!("    {}, round {round} of {rounds}: {outcome}", row.subject.name()));
+                    row.outcomes.push(outcome);
+                }
+                None => row.idle += 1,
+            }
         }
     }
     Ok(rows::report(&rows, &stage.other()))
@@ -50,5 +56,5 @@ fn row(stage: &Stage, subject: Subject) -> Result<Row> {
     let address = stage.serve(Wish { subject, app, number: 0 })?;
     stage.kubectl.apply(&daemon_set(app).to_string())?;
     stage.cluster.rolled_out(&[&format!("daemonset/{app}")])?;
-    Ok(Row { subject, address, outcomes: Vec::new() })
+    Ok(Row { subject, address, outcomes: Vec::new(), idle: 0 })
 }

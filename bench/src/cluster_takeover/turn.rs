@@ -11,6 +11,7 @@ use sortie_testkit::until;
 use crate::cluster::{KubeVip, NODES, Stage, Subject, Wire};
 use crate::cluster_takeover::calls::Calls;
 use crate::cluster_takeover::watch::{Watch, What};
+use crate::say;
 
 /// How long pods of a node that boots may take.
 const BOOT: Duration = Duration::from_secs(120);
@@ -35,12 +36,19 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// The owner is struck, watched and booted again.
-pub(super) fn once((stage, wire): (&mut Stage, &Wire), (subject, address): (Subject, IpAddr)) -> Result<Outcome> {
+/// The owner is struck, watched and booted again; nothing when the other product had none in time after its start.
+pub(super) fn once(
+    (stage, wire): (&mut Stage, &Wire),
+    (subject, address): (Subject, IpAddr),
+) -> Result<Option<Outcome>> {
     let mut running = stage.start(subject)?;
     let calls = Calls::start(&stage.cluster.site.routers[0], address);
     let mut watch = Watch::new(wire, subject.app(), address)?;
-    let owner = watch.settled(served(subject)).with_context(|| stage.account(running.as_ref()))?;
+    let Some(owner) = watch.settled(served(subject))? else {
+        let running = running.with_context(|| format!("{}\n{}", watch.said(), stage.account(None)))?;
+        say(&format!("    {}: {}", subject.name(), watch.said()));
+        return running.stop(&stage.cluster).map(|()| None);
+    };
     let before = starts(stage, owner)?;
     let struck = strike(stage, running.as_mut(), owner)?;
     watch.again(struck)?;
@@ -54,7 +62,7 @@ pub(super) fn once((stage, wire): (&mut Stage, &Wire), (subject, address): (Subj
     drop(calls);
     running.map_or(Ok(()), |running| running.stop(&stage.cluster))?;
     boot(stage, owner, &before)?;
-    Ok(outcome)
+    Ok(Some(outcome))
 }
 
 /// How many of the three pods have the address at a time, at least.

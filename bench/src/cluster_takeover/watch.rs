@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use crate::cluster::{Kind, NODES, Wire};
 
@@ -59,9 +59,17 @@ impl<'a> Watch<'a> {
     }
 
     /// Waits until pods of all nodes send, at least so many of them are answered with the address, and callers are by one
-    /// node; returns the node.
-    pub(super) fn settled(&mut self, pods: usize) -> Result<usize> {
-        self.until("a node that has the address", |watch| watch.owner(pods))
+    /// node; returns the node, or nothing when that takes too long.
+    pub(super) fn settled(&mut self, pods: usize) -> Result<Option<usize>> {
+        let end = Instant::now() + LIMIT;
+        loop {
+            self.look()?;
+            let owner = self.owner(pods);
+            if owner.is_some() || Instant::now() > end {
+                return Ok(owner);
+            }
+            std::thread::sleep(PAUSE);
+        }
     }
 
     /// Waits until pods and callers are answered with the address after the strike, or it is too late for that.
@@ -104,20 +112,6 @@ impl<'a> Watch<'a> {
             .flatten()
     }
 
-    fn until<T>(&mut self, what: &str, found: impl Fn(&Self) -> Option<T>) -> Result<T> {
-        let end = Instant::now() + LIMIT;
-        loop {
-            self.look()?;
-            if let Some(found) = found(self) {
-                return Ok(found);
-            }
-            if Instant::now() > end {
-                bail!("not within {} s: {what}; {}", LIMIT.as_secs(), self.said());
-            }
-            std::thread::sleep(PAUSE);
-        }
-    }
-
     fn look(&mut self) -> Result<()> {
         for passed in self.wire.take()? {
             let (at, node, is_right) = (passed.at, passed.node, passed.is_right(self.address));
@@ -144,11 +138,11 @@ impl<'a> Watch<'a> {
         Ok(())
     }
 
-    /// The last second in words.
-    fn said(&self) -> String {
+    /// Why nobody counts as the owner, in words.
+    pub(super) fn said(&self) -> String {
         let recent = self.seen.iter().filter(|seen| seen.at.elapsed() < CALM);
         let ways: BTreeSet<String> =
             recent.map(|seen| format!("{:?} of {:?} by n{}", seen.what, seen.pod, seen.node)).collect();
-        format!("seen lately: {ways:?}")
+        format!("no node that has the address within {} s, seen lately: {ways:?}", LIMIT.as_secs())
     }
 }

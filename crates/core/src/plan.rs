@@ -46,6 +46,19 @@ pub fn plan(observed: &NodeState, desired: &Desired) -> Vec<Step> {
     steps
 }
 
+/// Whether no packet notices when a step of a plan is done later: it removes what was needed for a way that flows have
+/// not any more.
+#[must_use]
+pub fn may_wait(step: &Step) -> bool {
+    match step {
+        Step::RemoveRule(rule) => rule.priority != PRIORITY_POD_NONE,
+        Step::RemoveRoute(_) | Step::RestoreSrcValidMark(_) | Step::RemoveTunnel => true,
+        Step::Elements { family: TableFamily::Netdev, add, .. } => add.is_empty(),
+        Step::Nft(NftChange::Edit(edit)) => edit.only_removes_chains(),
+        _ => false,
+    }
+}
+
 /// The state without anything of ours.
 #[must_use]
 pub fn nothing(path_mask: u32) -> Desired {

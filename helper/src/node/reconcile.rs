@@ -3,9 +3,9 @@
 use sortie_core::allocation::{Demand, allocate};
 use sortie_core::apply;
 use sortie_core::desired::{Desired, Inputs, Skeleton, skeleton};
-use sortie_core::plan::{misled, plan};
+use sortie_core::plan::{self, misled, plan};
 use sortie_core::selection::{Assignment, address_paths, interest, select_admitted};
-use sortie_core::state::{ConntrackFilter, NftChange, NftKey, NodeState, Step};
+use sortie_core::state::{ConntrackFilter, NftKey, NodeState, Step};
 use sortie_core::world::NodeFacts;
 use sortie_kernel::Platform;
 
@@ -135,10 +135,10 @@ impl<P: Platform> Node<P> {
     }
 
     /// Nothing leaves yet with new addresses, so nobody waits here for what the next reconcile may do as well: flows whose
-    /// packets are dropped in any case are forgotten, and chains that nothing leads to are removed.
+    /// packets are dropped in any case are forgotten, and what no packet needs any more is removed.
     async fn close(&mut self, observed: &NodeState, closed: &Desired) -> Result<(), NodeError> {
         let mut steps = self.ahead(observed, closed);
-        steps.retain(|step| !matches!(step, Step::Nft(NftChange::Edit(edit)) if edit.only_removes_chains()));
+        steps.retain(|step| !plan::may_wait(step));
         let (later, now) = std::mem::take(&mut self.forget).into_iter().partition(ConntrackFilter::may_wait);
         self.forget = now;
         let outcome = self.change(&steps).await;

@@ -18,9 +18,9 @@ use sortie_core::model::{
     AllowedNamespaces, DeviceName, Health, HealthMode, Meta, NextHop, Node, PortRange, Protocol, ServiceOutboundRoute,
     WhenUnavailable,
 };
-use sortie_core::plan::{attach, detach, nothing, plan};
+use sortie_core::plan::{attach, detach, may_wait, nothing, plan};
 use sortie_core::selection::{Assignment, Flow, FlowMatch, PathKey, PathSource};
-use sortie_core::state::NodeState;
+use sortie_core::state::{NodeState, Step};
 use sortie_core::steering::Peers;
 use sortie_core::world::{Device, NodeFacts, World};
 
@@ -278,6 +278,21 @@ proptest! {
                 prop_assert_eq!(&fate(&state, packet), before, "{:?} after {:?}", packet, step);
             }
         }
+    }
+
+    #[test]
+    fn what_may_wait_is_noticed_by_no_packet_and_is_all_that_is_left(a in arb_case(), b in arb_case()) {
+        let old = build(&a, &Allocation::default());
+        let new = build(&b, &old.allocation);
+        let mut state = old.desired.state.clone();
+        for step in plan(&old.desired.state, &new.desired).iter().filter(|step| !may_wait(step)) {
+            apply(&mut state, step);
+        }
+        for packet in packets() {
+            prop_assert_eq!(fate(&state, &packet), fate(&new.desired.state, &packet), "{:?}", packet);
+        }
+        let left = plan(&state, &new.desired);
+        prop_assert!(left.iter().all(|step| may_wait(step) || matches!(step, Step::PurgeConntrack(_))), "{:?}", left);
     }
 
     #[test]

@@ -71,6 +71,12 @@ impl Row {
         self.total(|outcome| usize::try_from(side(outcome).broken).unwrap_or(usize::MAX))
     }
 
+    /// The longest time of two senders, in milliseconds.
+    fn overlap(&self) -> f64 {
+        let longest = self.outcomes.iter().map(|outcome| outcome.overlap).max();
+        longest.unwrap_or_default().as_secs_f64() * 1000.0
+    }
+
     fn leaked(&self) -> usize {
         self.total(|outcome| outcome.leaked)
     }
@@ -80,6 +86,7 @@ impl Row {
         let name = self.name();
         let mut figures = vec![Figure::never(format!("{name}: packets leaked"), self.leaked(), "packets")];
         figures.push(Figure::never(format!("{name}: failed"), self.failed, "runs"));
+        figures.push(Figure::new(format!("{name}: two senders, longest"), self.overlap(), "ms", LEASE));
         if self.replication == Replication::Off {
             return figures;
         }
@@ -106,6 +113,9 @@ impl Row {
         counts.fold((0, 0), |(sent, lost), (_, count)| (sent + count.sent, lost + count.lost))
     }
 }
+
+/// For how long a node may send without a renewed permission, milliseconds.
+const LEASE: f64 = 300.0;
 
 /// Where pods are in a planned move.
 const HOMES: [(Home, &str); 2] =
@@ -135,15 +145,16 @@ pub(crate) fn report(rows: &[Row]) -> Report {
 
 fn outbound(rows: &[Row]) -> Table {
     let head = ["what happens to the owner", "runs", "UDP, ms", "TCP, ms", "SCTP, ms", "server push, ms"];
-    let counts = ["TCP connections broken", "ports changed", "leaked", "two senders", "runs failed"];
+    let counts = ["TCP connections broken", "ports changed", "leaked", "runs failed", "two senders, ms"];
     let mut table = Table::new(head.into_iter().chain(counts)).caption("Pods that call a server:");
     for row in rows {
         let [udp, tcp, sctp] = [Transport::Udp, Transport::Tcp, Transport::Sctp].map(|t| spread(&row.outbound(t)));
         let changed = row.total(|outcome| outcome.outbound.changed);
         let broken = row.broken(|outcome| &outcome.outbound);
-        let counts = [broken, changed, row.leaked(), row.total(|outcome| outcome.overlaps), row.failed];
+        let counts = [broken, changed, row.leaked(), row.failed];
         let cells = [row.name(), row.outcomes.len().to_string(), udp, tcp, sctp, spread(&row.pushes())];
-        table.row(cells.into_iter().chain(counts.map(|count| count.to_string())));
+        let overlap = format!("{:.1}", row.overlap());
+        table.row(cells.into_iter().chain(counts.map(|count| count.to_string())).chain([overlap]));
     }
     table
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use sortie_testkit::cluster::{SERVER, overlaps};
+use sortie_testkit::cluster::{SERVER, overlap};
 use sortie_testkit::packet::{SCTP, TCP, UDP};
 use sortie_testkit::{Capture, Captured, Flow, Stream, Tally, Transport};
 use sortie_tests::push::Pushes;
@@ -36,8 +36,8 @@ pub(crate) struct Outcome {
     pub(crate) pushes: Vec<Duration>,
     /// Packets with another address than the Service's.
     pub(crate) leaked: usize,
-    /// Times at which two nodes sent with the address.
-    pub(crate) overlaps: usize,
+    /// For how long two nodes sent with the address.
+    pub(crate) overlap: Duration,
     /// Datagrams of pods of the successor's own node, and of other nodes; where a move is planned.
     pub(crate) counts: Vec<(Home, Count)>,
 }
@@ -168,7 +168,7 @@ fn end(traffic: Traffic, capture: &Capture, next: usize) -> Result<Outcome> {
     let (outbound, inbound) = (Side::of(outbound), inbound.map(Side::of));
     let packets = capture.packets()?;
     let leaked = packets.iter().filter(|captured| is_stray(captured)).count();
-    Ok(Outcome { outbound, inbound, pushes, leaked, overlaps: overlaps(&packets, address()), counts })
+    Ok(Outcome { outbound, inbound, pushes, leaked, overlap: overlap(&packets, address()), counts })
 }
 
 /// A packet for the server with another address than the Service's.

@@ -237,22 +237,40 @@ impl ClusterNode {
 /// not as fast as two senders alternate.
 #[must_use]
 pub fn overlaps(captured: &[Captured], address: IpAddr) -> usize {
+    alternations(captured, address).len()
+}
+
+/// For how long at most nodes sent with an address by turns: from the first packet of the second one to the last of
+/// whoever stopped first.
+#[must_use]
+pub fn overlap(captured: &[Captured], address: IpAddr) -> Duration {
+    let (mut began, mut last, mut longest) = (None, None, Duration::ZERO);
+    for (since, at) in alternations(captured, address) {
+        let first = began.filter(|_| last == Some(since)).unwrap_or(since);
+        (began, last) = (Some(first), Some(at));
+        longest = longest.max(at - first);
+    }
+    longest
+}
+
+/// Since when another node had sent, and when the one before it did again.
+fn alternations(captured: &[Captured], address: IpAddr) -> Vec<(Instant, Instant)> {
     let mut sent: Vec<&Captured> =
         captured.iter().filter(|c| c.is_incoming && c.device.ends_with('o') && c.packet.source == address).collect();
     sent.sort_by_key(|c| c.at);
     let (mut now, mut before) = (None::<(&str, Instant)>, "");
-    let mut count = 0;
+    let mut found = Vec::new();
     for c in sent.into_iter().filter(|c| c.device != "bo") {
         match now {
             Some((device, _)) if device == c.device => {}
             Some((device, since)) => {
-                count += usize::from(c.device == before && c.at - since < AGAIN);
+                found.extend((c.device == before && c.at - since < AGAIN).then_some((since, c.at)));
                 (now, before) = (Some((c.device.as_str(), c.at)), device);
             }
             None => now = Some((c.device.as_str(), c.at)),
         }
     }
-    count
+    found
 }
 
 /// Manifests of the nodes and their pods, the route `b`, a pool on the outer network and the Service `sip`.

@@ -49,9 +49,11 @@ fn all(mode: Proxy) -> Result<()> {
     stage.says("led to another node");
     stage.steadily(clients_reach_the_pod_by_the_port_of_a_node)?;
     stage.says("ports of nodes");
-    pods_go_on_at_the_next_owner(&mut stage)?;
+    let down = pods_go_on_at_the_next_owner(&mut stage)?;
     stage.steadily(|stage| clients_reach_the_pod_by_the_address(stage, Policy::Cluster, Place::Other))?;
     stage.says("next owner");
+    stage.steadily(|stage| pods_beside_a_dead_helper_call_the_address(stage, down))?;
+    stage.says("asked from the node of a dead helper");
     Ok(())
 }
 
@@ -175,7 +177,21 @@ fn asked_by_the_port(stage: &Stage, (node, pod): (usize, usize)) -> Result<()> {
     Ok(())
 }
 
-fn pods_go_on_at_the_next_owner(stage: &mut Stage) -> Result<()> {
+/// Such a call stays in the cluster and needs no permission, which has run out there.
+fn pods_beside_a_dead_helper_call_the_address(stage: &mut Stage, down: usize) -> Result<()> {
+    for pod in [down, stage.owner] {
+        stage.offer(Policy::Cluster, pod)?;
+        let _echo = serve(&stage.cluster, pod)?;
+        for vip in vips() {
+            let asked = asks(&stage.cluster.nodes[down - 1].pod, (stage.port(), flows_to(vip, PORTS)), pod);
+            asked.with_context(|| format!("p{down} asked p{pod} by {vip}\n{}", stage.account()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Returns the one before.
+fn pods_go_on_at_the_next_owner(stage: &mut Stage) -> Result<usize> {
     let (before, streams) = (stage.cluster.await_owner(&stage.well, AGREE)?, streams(&stage.cluster)?);
     for stream in &streams {
         stream.answered(20, AGREE).with_context(|| stage.account())?;
@@ -189,5 +205,5 @@ fn pods_go_on_at_the_next_owner(stage: &mut Stage) -> Result<()> {
     let is_stray = |(port, source): &(String, _)| !port.ends_with('o') || !vips().contains(source);
     let strays: Vec<_> = left(&stage.capture)?.into_iter().filter(is_stray).collect();
     ensure!(strays.is_empty(), "{strays:?}");
-    Ok(())
+    Ok(before)
 }

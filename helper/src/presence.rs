@@ -75,8 +75,15 @@ impl Presence {
             by_device.entry(device.clone()).or_default().insert(*address);
             announced.entry(*address).or_insert_with(|| Via { device: device.clone(), next_hop: *next_hop });
         }
-        let refused = self.responder.set(by_device);
-        self.announcer.set(announced);
+        // Neighbours are told before anything that may take time.
+        let refused = if self.responder.set(by_device) {
+            self.announcer.set(announced);
+            self.responder.refresh()
+        } else {
+            let refused = self.responder.refresh();
+            self.announcer.set(announced);
+            refused
+        };
         if *answers != self.shown.answers {
             log::info!("answering addresses={}", answers.len());
         }

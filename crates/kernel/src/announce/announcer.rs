@@ -66,10 +66,12 @@ impl Announcer {
         Self { shared, driver }
     }
 
-    /// Announces from now on exactly these; what was announced in the same place before goes on as it was. To be called
-    /// after [`Responder::set`], because a device that is not answered on is not announced on either.
+    /// Announces from now on exactly these, the first one before this returns; what was announced in the same place before
+    /// goes on as it was. To be called when they are answered for, because a device that is not answered on is not
+    /// announced on either.
     pub fn set(&self, wanted: BTreeMap<IpAddr, Via>) {
         self.shared.book().schedule.set(wanted, Instant::now());
+        self.shared.send_due();
         self.shared.changed.notify_one();
     }
 

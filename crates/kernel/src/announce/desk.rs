@@ -4,7 +4,7 @@
 //! before it is given back; so nothing is answered for an address that was taken away. Leaves out: groups, and which
 //! device it is.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::io;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -62,11 +62,6 @@ impl Desk {
     pub(super) fn own(&self, addresses: impl Iterator<Item = IpAddr>) {
         let addresses = addresses.collect();
         *self.lock() = addresses;
-    }
-
-    /// Stops answering for all others.
-    pub(super) fn keep(&self, addresses: &BTreeSet<IpAddr>) {
-        self.lock().retain(|address| addresses.contains(address));
     }
 
     /// Answers ARP until dropped.

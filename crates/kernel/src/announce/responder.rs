@@ -56,20 +56,27 @@ impl Responder {
         Self::default()
     }
 
-    /// Answers from now on for exactly these addresses, each on its device; a device without addresses stands ready, so that
-    /// the first one is answered for at once. (The kernel takes some ten milliseconds to place a packet socket.) Any number
-    /// of times; must be called inside
-    /// a tokio runtime and in the namespace of the devices. Returns what could not be done, with the device's name; the
-    /// rest is done, and [`Responder::refresh`] tries again. Blocks for some milliseconds per thousand new addresses.
-    #[must_use = "devices that are not served are reported here"]
-    pub fn set(&self, wanted: BTreeMap<DeviceName, BTreeSet<IpAddr>>) -> Vec<KernelError> {
+    /// Answers from now on for these addresses, each on its device, and for no others. A device without addresses stands
+    /// ready, so that the first one is answered for at once. Returns whether everything is answered for already; if not,
+    /// and for the rest of what an address needs, [`Responder::refresh`] has to follow. Asks nothing of the kernel, which
+    /// others may keep busy: it takes some ten milliseconds to place a packet socket.
+    #[must_use = "what is not answered for yet is not to be announced"]
+    pub fn set(&self, wanted: BTreeMap<DeviceName, BTreeSet<IpAddr>>) -> bool {
         let mut state = self.lock();
+        state.posts.retain(|device, _| wanted.contains_key(device));
+        for (device, post) in &state.posts {
+            post.desk.own(wanted[device].iter().copied());
+        }
+        let is_answered =
+            wanted.iter().all(|(device, addresses)| addresses.is_empty() || state.posts.contains_key(device));
         state.wanted = wanted;
-        state.reconcile(&self.ledger)
+        is_answered
     }
 
-    /// Looks at the devices again: to be called when one appeared, went, was renamed or changed its address or state.
-    /// Must be called like [`Responder::set`] and returns the same.
+    /// Opens what [`Responder::set`] wanted and looks at the devices again: to be called after it, and when one appeared,
+    /// went, was renamed or changed its address or state. Any number of times; must be called inside a tokio runtime and
+    /// in the namespace of the devices. Returns what could not be done, with the device's name; the rest is done, and the
+    /// next call tries again. Blocks for some milliseconds per thousand new addresses.
     #[must_use = "devices that are not served are reported here"]
     pub fn refresh(&self) -> Vec<KernelError> {
         self.lock().reconcile(&self.ledger)
@@ -98,8 +105,6 @@ impl Responder {
 impl State {
     fn reconcile(&mut self, ledger: &Arc<Ledger>) -> Vec<KernelError> {
         let wanted = &self.wanted;
-        // The others are not answered for before anything that can fail or take time.
-        self.posts.retain(|device, post| wanted.get(device).inspect(|addresses| post.desk.keep(addresses)).is_some());
         if wanted.is_empty() {
             return Vec::new();
         }

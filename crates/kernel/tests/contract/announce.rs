@@ -14,7 +14,7 @@ use sortie_core::model::DeviceName;
 use sortie_kernel::announce::arp::{Arp, Station};
 use sortie_kernel::announce::ndp::Discovery;
 use sortie_kernel::announce::{Announcer, Answers, Mac, ProbeOutcome, Prober, Responder, Via};
-use sortie_kernel::netns;
+use sortie_kernel::{KernelError, netns};
 
 use tokio::task::JoinSet;
 
@@ -28,6 +28,16 @@ const NEXT_HOPS: [&str; 2] = ["198.51.100.2", "2001:db8:5::2"];
 
 fn addresses(texts: [&str; 2]) -> BTreeSet<IpAddr> {
     texts.map(|text| text.parse().unwrap()).into()
+}
+
+/// All that is to be done for it.
+fn set(responder: &Responder, wanted: BTreeMap<DeviceName, BTreeSet<IpAddr>>) -> Vec<KernelError> {
+    let _ = responder.set(wanted);
+    responder.refresh()
+}
+
+fn named((name, addresses): (&str, BTreeSet<IpAddr>)) -> (DeviceName, BTreeSet<IpAddr>) {
+    (device(name), addresses)
 }
 
 fn on(device_name: &str, addresses: BTreeSet<IpAddr>) -> BTreeMap<DeviceName, BTreeSet<IpAddr>> {
@@ -92,7 +102,7 @@ fn a_peer_resolves_a_virtual_address_to_our_device() {
     in_namespace(async |_| {
         let far = FarEnd::new();
         let responder = Responder::new();
-        assert!(responder.set(on("w", addresses(VIPS))).is_empty());
+        assert!(set(&responder, on("w", addresses(VIPS))).is_empty());
         let link = &json("ip -j -d link show dev w")[0];
         assert_eq!((&link["promiscuity"], &link["allmulti"]), (&Value::from(0), &Value::from(0)));
         for vip in VIPS {
@@ -102,7 +112,7 @@ fn a_peer_resolves_a_virtual_address_to_our_device() {
         assert!(!run("ip addr show").contains("198.51.100.77"));
         let groups = run("ip maddr show dev w");
         assert!(groups.contains("ff02::1:ff00:77") && groups.contains("33:33:ff:00:00:77"), "{groups}");
-        assert!(responder.set(BTreeMap::new()).is_empty());
+        assert!(set(&responder, BTreeMap::new()).is_empty());
         let groups = run("ip maddr show dev w");
         assert!(!groups.contains("ff02::1:ff00:77") && !groups.contains("33:33:ff:00:00:77"), "{groups}");
     });
@@ -113,12 +123,13 @@ fn a_device_that_stands_ready_answers_for_nothing_yet() {
     in_namespace(async |_| {
         let far = FarEnd::new();
         let responder = Responder::new();
-        assert!(responder.set(on("w", BTreeSet::new())).is_empty());
+        assert!(set(&responder, on("w", BTreeSet::new())).is_empty());
         far.does_not_resolve(VIPS).await;
         assert_eq!(responder.answers(), Answers::default());
-        assert!(responder.set(on("w", addresses(VIPS))).is_empty());
+        assert!(!responder.set([("w", addresses(VIPS)), ("e", addresses(OTHERS))].map(named).into()), "e is not ready");
+        assert!(responder.set(on("w", addresses(VIPS))), "without another look at the devices");
         far.resolves_to(VIPS[0], &mac("ip", "w")).await;
-        assert!(responder.set(on("w", BTreeSet::new())).is_empty());
+        assert!(set(&responder, on("w", BTreeSet::new())).is_empty());
         far.does_not_resolve(VIPS).await;
     });
 }
@@ -136,7 +147,7 @@ fn a_router_with_strict_source_checks_answers_questions_to_itself_too() {
             "table ip6 t {{ chain c {{ type filter hook prerouting priority raw; {forwarded} counter drop; }}; }}"
         ));
         let responder = Responder::new();
-        assert!(responder.set(on("w", addresses(VIPS))).is_empty());
+        assert!(set(&responder, on("w", addresses(VIPS))).is_empty());
         let own = mac("ip", "w");
         for vip in VIPS {
             // A peer that knows us asks only us (RFC 4861 section 7.3.3, RFC 1122 section 2.3.2.1).
@@ -157,12 +168,12 @@ fn foreign_addresses_and_those_taken_away_are_not_answered() {
     in_namespace(async |_| {
         let far = FarEnd::new();
         let responder = Responder::new();
-        assert!(responder.set(on("w", addresses(VIPS))).is_empty());
+        assert!(set(&responder, on("w", addresses(VIPS))).is_empty());
         far.does_not_resolve(OTHERS).await;
         for vip in VIPS {
             far.resolves_to(vip, &mac("ip", "w")).await;
         }
-        assert!(responder.set(on("w", addresses(OTHERS))).is_empty());
+        assert!(set(&responder, on("w", addresses(OTHERS))).is_empty());
         let before = responder.answers();
         far.does_not_resolve(VIPS).await;
         assert_eq!(responder.answers(), before);
@@ -183,7 +194,7 @@ fn an_announcement_moves_the_entry_of_a_peer_and_its_answer_verifies_it() {
         for vip in VIPS {
             far.set(&format!("neigh replace {vip} dev e lladdr 02:00:00:00:00:99 nud reachable"));
         }
-        assert!(responder.set(on("w", addresses(VIPS))).is_empty());
+        assert!(set(&responder, on("w", addresses(VIPS))).is_empty());
         let via = |hop: &str| Via { device: device("w"), next_hop: Some(hop.parse().unwrap()) };
         let places = [(VIPS[0], NEXT_HOPS[0]), (VIPS[1], NEXT_HOPS[1])];
         let start = Instant::now();
@@ -208,7 +219,7 @@ fn a_peer_cannot_give_itself_an_owned_address() {
     in_namespace(async |_| {
         let far = FarEnd::new();
         let responder = Responder::new();
-        assert!(responder.set(on("w", addresses(VIPS))).is_empty());
+        assert!(set(&responder, on("w", addresses(VIPS))).is_empty());
         far.set(&format!("addr add {}/64 dev e", VIPS[1]));
         let shown = || run(&format!("ip -n {} -6 addr show dev e", far.name));
         until("detection of the duplicate", async || shown().contains("dadfailed")).await;
@@ -244,7 +255,7 @@ fn devices_go_and_come_back() {
     in_namespace(async |_| {
         let far = FarEnd::new();
         let responder = Responder::new();
-        assert!(responder.set(on("w", addresses(VIPS))).is_empty());
+        assert!(set(&responder, on("w", addresses(VIPS))).is_empty());
         run("ip link set dev w down");
         assert!(responder.refresh().is_empty());
         run("ip link set dev w up");
@@ -268,7 +279,7 @@ fn devices_go_and_come_back() {
         run("ip link set dev w name w2");
         run("ip link set dev w2 up");
         assert_eq!(responder.refresh().len(), 1);
-        assert!(responder.set(on("w2", addresses(VIPS))).is_empty());
+        assert!(set(&responder, on("w2", addresses(VIPS))).is_empty());
         for vip in VIPS {
             far.resolves_to(vip, &mac("ip", "w2")).await;
         }
@@ -291,7 +302,7 @@ fn four_thousand_addresses_are_answered_for_and_announced_without_loss() {
         let responder = Responder::new();
         let announcer = Announcer::start(&responder);
         let start = Instant::now();
-        assert!(responder.set(on("w", four_thousand())).is_empty());
+        assert!(set(&responder, on("w", four_thousand())).is_empty());
         println!("4000 addresses set in {:?}", start.elapsed());
         for address in ["10.9.0.0", "10.9.7.207", "2001:db8:9::", "2001:db8:9::7cf"] {
             println!("{address} resolved in {:?}", far.resolves_to(address, &mac("ip", "w")).await);
@@ -310,7 +321,7 @@ fn four_thousand_addresses_are_answered_for_and_announced_without_loss() {
         assert!(took >= Duration::from_millis(2900), "a burst: {took:?}");
         println!("6000 frames sent in {took:?}");
         let start = Instant::now();
-        assert!(responder.set(BTreeMap::new()).is_empty());
+        assert!(set(&responder, BTreeMap::new()).is_empty());
         println!("4000 addresses taken away in {:?}", start.elapsed());
     });
 }
@@ -320,7 +331,7 @@ fn malformed_frames_do_no_harm() {
     in_namespace(async |_| {
         let far = FarEnd::new();
         let responder = Responder::new();
-        assert!(responder.set(on("w", addresses(VIPS))).is_empty());
+        assert!(set(&responder, on("w", addresses(VIPS))).is_empty());
         let (path, peer) = (format!("/var/run/netns/{}", far.name), Mac([2, 0, 0, 0, 0, 0x66]));
         let sent = tokio::task::spawn_blocking(move || {
             netns::enter(Path::new(&path)).unwrap();

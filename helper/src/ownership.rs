@@ -167,10 +167,10 @@ impl Ownership {
         self.send(Command::Leave);
     }
 
-    /// What is decided at present; nothing is held once the thread has ended.
+    /// What is decided at present; nothing once the thread has failed. After it left, who owned then.
     pub(crate) fn holdings(&mut self) -> Holdings {
         let last = self.holdings.borrow_and_update().clone();
-        if self.has_ended() { Holdings { has_left: last.has_left, ..Holdings::default() } } else { last }
+        if self.has_ended() && !last.has_left { Holdings::default() } else { last }
     }
 
     /// What is decided, for another thread.

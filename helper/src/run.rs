@@ -21,7 +21,7 @@ use crate::catalogue::Catalogue;
 use crate::cli::{Replicating, RunOptions};
 use crate::health::Health;
 use crate::metrics::Tally;
-use crate::node::{Node, Settings};
+use crate::node::{Node, Settings, chain};
 use crate::ownership::{self, Holdings, Ownership, Plan};
 use crate::presence::Presence;
 use crate::replication::{self, Replication};
@@ -35,6 +35,10 @@ use figures::Monitor;
 
 /// Longest time to hand addresses over at the end.
 const HANDOVER: Duration = Duration::from_millis(1500);
+/// Time in which other nodes, who send here still, learn of the next owner; the permission lasts for longer.
+const PASSAGE: Duration = Duration::from_millis(200);
+/// Longest time to make this node one that does not own, after that.
+const PARTING: Duration = Duration::from_secs(2);
 /// Longest time until it is known what of the last helper's addresses is still owned.
 const FIRST_DECISION: Duration = Duration::from_secs(2);
 /// Time between two signs of life to the thread that decides about ownership.
@@ -193,7 +197,10 @@ impl Daemon {
                 () = sleep_until(self.leaving.unwrap_or_else(far)) => break,
                 Some(ask) = self.asks.1.recv() => self.take(ask).await,
                 Some(told) = self.told.1.recv() => self.hear(told).await,
-                () = decision(&mut self.ownership) => if self.take_holdings() == Leaving::Done { break },
+                () = decision(&mut self.ownership) => if self.take_holdings() == Leaving::Done {
+                    self.part().await;
+                    break;
+                },
                 event = self.events.next() => self.notice(event),
                 () = self.source.changed() => {
                     self.read_source();
@@ -253,6 +260,16 @@ impl Daemon {
         self.node.set_holdings(ownership.holdings());
         (self.ownership, self.place) = (Some(ownership), place);
         Ok(())
+    }
+
+    /// The kernel stays as it is left: pods of this node go on by the next owner while no helper runs here.
+    async fn part(&mut self) {
+        tokio::time::sleep(PASSAGE).await;
+        match tokio::time::timeout(PARTING, self.node.reconcile()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => log::warn!("pods with addresses wait for the next helper error={}", chain(&error)),
+            Err(_) => log::warn!("pods with addresses wait for the next helper, the kernel is busy"),
+        }
     }
 
     fn take_holdings(&mut self) -> Leaving {

@@ -141,6 +141,17 @@ fn an_orderly_end_hands_over() -> Result<()> {
 }
 
 #[test]
+fn pods_beside_a_helper_that_ended_in_order_go_on_by_the_next_owner() -> Result<()> {
+    let mut scene = Scene::new(3)?;
+    let owner = scene.cluster.await_owner(&all(3), AGREE)?;
+    all(3).into_iter().try_for_each(|number| scene.is_served(number))?;
+    scene.cluster.stop(owner)?;
+    let next = scene.cluster.await_owner(&scene.others(owner), AGREE)?;
+    scene.is_served(next)?;
+    scene.is_served(owner).context("the pod beside the helper that ended")
+}
+
+#[test]
 fn a_node_whose_device_goes_down_gives_the_address_away() -> Result<()> {
     let scene = Scene::new(3)?;
     let owner = scene.cluster.await_owner(&all(3), AGREE)?;

@@ -15,13 +15,11 @@ use serde::de::DeserializeOwned;
 use sortie_core::address::Given;
 use sortie_core::allocation::Allocation;
 use sortie_core::model::{DeviceName, ObjectName};
-use sortie_ipc::{AttachmentKey, StoredAttachment};
+use sortie_ipc::{AttachmentKey, DETACHED, StoredAttachment};
 
 use crate::catalogue::Kept;
 use crate::lock::ensure_dir;
 
-/// Ending of the file of an attachment that is gone, until its flows are forgotten.
-const DETACHED: &str = ".detached";
 /// Beginning of a file that is being written.
 pub(crate) const NEW: &str = ".new-";
 
@@ -140,8 +138,8 @@ impl Store {
 
     /// An attachment is not in force any more; what is left to be done for it outlives the helper.
     pub(crate) fn detach(&self, stored: StoredAttachment) -> Result<Detached, StoreError> {
-        let name = AttachmentKey::of(&stored.attachment).file_name();
-        let (file, path) = (self.attachments.join(&name), self.attachments.join(name + DETACHED));
+        let key = AttachmentKey::of(&stored.attachment);
+        let [file, path] = [key.file_name(), key.detached_file_name()].map(|name| self.attachments.join(name));
         match fs::rename(&file, &path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("rename", &file)(error)),
             _ => Ok(Detached { stored, path }),

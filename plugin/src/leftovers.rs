@@ -17,8 +17,6 @@ use sortie_kernel::blocking::{Conntrack, Elements, Rules};
 
 use crate::trouble::chain;
 
-/// Ending of a file whose attachment the helper has to finish.
-const DETACHED: &str = ".detached";
 /// Sets and maps that an address may stand in.
 const MAPS_V4: [&str; 3] = ["pods4", "sel4", "inb4"];
 const MAPS_V6: [&str; 3] = ["pods6", "sel6", "inb6"];
@@ -44,11 +42,8 @@ pub(crate) fn remove(directory: &Path, key: &AttachmentKey) {
             false
         }
     };
-    let outcome = if is_done {
-        fs::remove_file(&path)
-    } else {
-        fs::rename(&path, directory.join(format!("{}{DETACHED}", key.file_name())))
-    };
+    let outcome =
+        if is_done { fs::remove_file(&path) } else { fs::rename(&path, directory.join(key.detached_file_name())) };
     if let Err(error) = outcome {
         log::warn!("attachment stays on disk file={} error={error}", path.display());
     }

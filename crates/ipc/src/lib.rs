@@ -8,5 +8,6 @@ mod message;
 
 pub use frame::{FrameError, LINE_MAX, call, decode, encode};
 pub use message::{
-    AddressStatus, AttachmentKey, Call, Failure, Reply, Request, RouteStatus, StatusReport, StoredAttachment, VERSION,
+    AddressStatus, AttachmentKey, Call, DETACHED, Failure, Reply, Request, RouteStatus, StatusReport, StoredAttachment,
+    VERSION,
 };

@@ -68,7 +68,16 @@ impl AttachmentKey {
     pub fn file_name(&self) -> String {
         format!("{}-{}.json", self.container_id, self.interface)
     }
+
+    /// Its name when the attachment is gone, until its flows are forgotten.
+    #[must_use]
+    pub fn detached_file_name(&self) -> String {
+        self.file_name() + DETACHED
+    }
 }
+
+/// Ending of such a name.
+pub const DETACHED: &str = ".detached";
 
 /// What the helper answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

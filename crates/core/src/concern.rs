@@ -7,23 +7,23 @@ use std::collections::BTreeMap;
 
 use ipnetwork::IpNetwork;
 
-use crate::desired::host_prefix;
+use crate::desired::is_outside;
 use crate::ids::TUNNEL_DEVICE;
 use crate::model::{DeviceName, is_link_local};
 use crate::world::{Device, World};
 
 /// Whether the device that has this index, and this name as far as it is told, is one of them; `devices` are those known
-/// before.
+/// before, and `configured` is what `--cluster-cidr` says.
 #[must_use]
 pub fn concerns(
     world: &World,
     devices: &BTreeMap<DeviceName, Device>,
-    cluster: &[IpNetwork],
+    configured: &[IpNetwork],
     (index, name): (u32, Option<&str>),
 ) -> bool {
     let known = devices.iter().find(|(_, device)| device.index == index);
     name.is_some_and(|name| is_named(world, name))
-        || known.is_some_and(|(name, device)| is_named(world, &name.0) || leads_outside(device, cluster))
+        || known.is_some_and(|(name, device)| is_named(world, &name.0) || leads_outside(device, (world, configured)))
 }
 
 fn is_named(world: &World, name: &str) -> bool {
@@ -33,14 +33,14 @@ fn is_named(world: &World, name: &str) -> bool {
     name == TUNNEL_DEVICE || hops.chain(pools).chain(services).any(|device| device.0 == name)
 }
 
-/// Whether it has an address outside the cluster's networks.
-fn leads_outside(device: &Device, cluster: &[IpNetwork]) -> bool {
-    let pods = || cluster.iter().filter(|network| network.prefix() < host_prefix(**network));
-    let is_outside = |address: &IpNetwork| {
-        let address = address.ip();
-        !address.is_loopback() && !is_link_local(address) && !pods().any(|network| network.contains(address))
-    };
-    device.addresses.iter().any(is_outside)
+/// Whether it has an address outside the cluster's networks, which are put together only for a device that has any.
+fn leads_outside(device: &Device, (world, configured): (&World, &[IpNetwork])) -> bool {
+    let mut addresses = device.addresses.iter().map(IpNetwork::ip).filter(|a| !is_link_local(*a)).peekable();
+    if addresses.peek().is_none() {
+        return false;
+    }
+    let cluster = world.cluster_networks(configured);
+    addresses.any(|address| is_outside(address, &cluster))
 }
 
 #[cfg(test)]

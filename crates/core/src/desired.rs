@@ -178,12 +178,15 @@ pub fn skeleton(inputs: &Inputs<'_>) -> Skeleton {
 
 /// Devices by which others may reach a pod: those with an address outside the cluster's pod networks.
 fn doors(facts: &NodeFacts, cluster: &[IpNetwork]) -> BTreeSet<DeviceName> {
-    let pods: Vec<&IpNetwork> = cluster.iter().filter(|n| n.prefix() < host_prefix(**n)).collect();
-    let outside = |address: &IpNetwork| {
-        address.is_ipv4() && !address.ip().is_loopback() && !pods.iter().any(|p| p.contains(address.ip()))
-    };
+    let outside = |address: &IpNetwork| address.is_ipv4() && is_outside(address.ip(), cluster);
     let devices = facts.devices.iter().filter(|(_, d)| d.addresses.iter().any(outside));
     devices.map(|(name, _)| name.clone()).collect()
+}
+
+/// Whether others than pods may have the address.
+pub(crate) fn is_outside<'a>(address: IpAddr, cluster: impl IntoIterator<Item = &'a IpNetwork>) -> bool {
+    let mut pods = cluster.into_iter().filter(|network| network.prefix() < host_prefix(**network));
+    !address.is_loopback() && !pods.any(|network| network.contains(address))
 }
 
 pub(crate) fn host_prefix(network: IpNetwork) -> u8 {

@@ -12,8 +12,7 @@ impl<P: Platform> Node<P> {
     pub(crate) fn is_concerned(&self, event: &Event) -> bool {
         match event {
             Event::Device { index, name } => {
-                let cluster: Vec<_> = self.world.cluster_networks(&self.settings.cluster_cidrs).into_iter().collect();
-                concerns(&self.world, &self.devices, &cluster, (*index, name.as_deref()))
+                concerns(&self.world, &self.devices, &self.settings.cluster_cidrs, (*index, name.as_deref()))
             }
             // The plugin's part of an attachment.
             Event::NewRule(rule) => !self.believed.rules.contains(rule),

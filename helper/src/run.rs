@@ -198,7 +198,7 @@ impl Daemon {
                 Some(ask) = self.asks.1.recv() => self.take(ask).await,
                 Some(told) = self.told.1.recv() => self.hear(told).await,
                 () = decision(&mut self.ownership) => if self.take_holdings() == Leaving::Done {
-                    self.part().await;
+                    self.step_down().await;
                     break;
                 },
                 event = self.events.next() => self.notice(event),
@@ -263,7 +263,7 @@ impl Daemon {
     }
 
     /// The kernel stays as it is left: pods of this node go on by the next owner while no helper runs here.
-    async fn part(&mut self) {
+    async fn step_down(&mut self) {
         tokio::time::sleep(PASSAGE).await;
         match tokio::time::timeout(PARTING, self.node.reconcile()).await {
             Ok(Ok(())) => {}

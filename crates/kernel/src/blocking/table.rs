@@ -89,6 +89,8 @@ impl Elements {
         for _ in 0..ATTEMPTS {
             let mut reading = Reading { family, generation: Generation::default() };
             let found = self.require_table(&mut reading).and_then(|()| what(self, &mut reading));
+            // What is empty says of no generation, and of a table that is gone everything is empty.
+            let found = found.and_then(|found| self.require_table(&mut reading).map(|()| found));
             let generation = reading.generation;
             match found {
                 Err(refusal) if refusal.is(libc::ENOENT) && generation.is_one() => return Ok(None),

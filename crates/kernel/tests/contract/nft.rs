@@ -64,6 +64,24 @@ fn a_replaced_element_is_never_missing() {
 }
 
 #[test]
+fn a_table_that_goes_away_is_read_as_a_whole_or_not_at_all() {
+    in_namespace(async |node| {
+        let mut linux = node.linux();
+        for _ in 0..100 {
+            linux.apply(&Step::Nft(NftChange::Replace(table()))).await.unwrap();
+            let mut reader = Elements::open().unwrap();
+            let read = std::thread::spawn(move || {
+                while let Some(found) = reader.table(TableFamily::Inet).unwrap() {
+                    assert_eq!(found, table());
+                }
+            });
+            run("nft flush ruleset");
+            read.join().unwrap();
+        }
+    });
+}
+
+#[test]
 fn ten_thousand_elements_are_one_transaction() {
     in_namespace(async |node| {
         let mut linux = node.linux();

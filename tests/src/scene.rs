@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use sortie_testkit::{Cni, Helper, Lab, Main, Network, Pod, PodSpec, manifest};
 
-/// Runs a test on a lab of its own; when it fails, says what the node looked like.
+/// Runs a test on a lab of its own; when it fails, says why and then what the node looked like.
 ///
 /// # Errors
 /// Those of the test.
@@ -14,10 +14,7 @@ pub fn scenario(test: impl FnOnce(&Lab) -> Result<()>) -> Result<()> {
     lab.manifest("node.yaml", &manifest::node())?;
     lab.manifest("routes.yaml", &manifest::all(&[manifest::route("b"), manifest::route("c")]))?;
     let outcome = test(&lab);
-    if outcome.is_err() {
-        eprintln!("{}", lab.describe());
-    }
-    outcome
+    outcome.inspect_err(|error| eprintln!("{error}\n{}", lab.describe()))
 }
 
 /// How long a change of a manifest, or a repair, may take on a busy machine.

@@ -1,6 +1,8 @@
 //! Pods leave by another node: with an address that is owned there, or by a route that is open there.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails where its assumption does")]
 
+#[path = "tunnel/beside.rs"]
+mod beside;
 #[path = "tunnel/calls.rs"]
 mod calls;
 #[path = "tunnel/inbound.rs"]

@@ -34,9 +34,12 @@ pub fn plan(observed: &NodeState, desired: &Desired) -> Vec<Step> {
     steps.extend(old_rules.clone().filter(is_fence).cloned().map(Step::RemoveRule));
     let (new_frames, old_frames) = frames(observed, wanted);
     steps.extend(new_frames);
-    steps.extend(nft(observed.nft.as_ref(), wanted.nft.as_ref()));
+    let (old_chains, new_table) =
+        nft(observed.nft.as_ref(), wanted.nft.as_ref()).into_iter().partition::<Vec<_>, _>(only_removes_chains);
+    steps.extend(new_table);
     steps.extend(new_rules.filter(is_fence).cloned().map(Step::EnsureRule));
     steps.extend(purge(observed.nft.as_ref(), desired));
+    steps.extend(old_chains);
     steps.extend(old_frames);
     steps.extend(old_rules.filter(|r| !is_fence(r)).cloned().map(Step::RemoveRule));
     steps.extend(old_routes(observed, wanted).into_iter().map(Step::RemoveRoute));
@@ -54,9 +57,12 @@ pub fn may_wait(step: &Step) -> bool {
         Step::RemoveRule(rule) => rule.priority != PRIORITY_POD_NONE,
         Step::RemoveRoute(_) | Step::RestoreSrcValidMark(_) | Step::RemoveTunnel => true,
         Step::Elements { family: TableFamily::Netdev, add, .. } => add.is_empty(),
-        Step::Nft(NftChange::Edit(edit)) => edit.only_removes_chains(),
-        _ => false,
+        other => only_removes_chains(other),
     }
+}
+
+fn only_removes_chains(step: &Step) -> bool {
+    matches!(step, Step::Nft(NftChange::Edit(edit)) if edit.only_removes_chains())
 }
 
 /// The state without anything of ours.

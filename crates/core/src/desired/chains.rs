@@ -11,7 +11,7 @@ use super::exits::{Exit, Lane, link_local, network_of, networks};
 use super::guard::{self, Source, Way};
 use super::marks::{Marks, Numbering};
 use super::{Inputs, empty_map, tunnel, vips};
-use crate::ids::{EXIT_MAIN, EXIT_NONE, EXIT_TUNNEL, Numbers, TUNNEL_DEVICE};
+use crate::ids::{EXIT_MAIN, EXIT_NONE, EXIT_TUNNEL, Numbers};
 use crate::model::Family;
 use crate::nft::{chain, late_set};
 use crate::selection::{PathKey, PathSource};
@@ -65,7 +65,7 @@ pub(super) fn table(inputs: &Inputs<'_>, (exits, remote): Ways<'_>, excluded: &[
     fixed_exits(&mut table, marks);
     guard::declare(&mut table, inputs, excluded, marks);
     vips::declare(&mut table, inputs, marks);
-    tunnel::declare(&mut table, inputs, marks);
+    tunnel::declare(&mut table, inputs, excluded, marks);
     exits.values().for_each(|exit| add_exit(&mut table, exit, inputs, marks));
     for (path, number) in &inputs.allocation.paths {
         add_path(&mut table, path, *number, &Numbering { marks, exits, remote, inputs });
@@ -162,7 +162,9 @@ fn rewriting(inputs: &Inputs<'_>, excluded: &[IpNetwork], marks: Marks) -> impl 
         format!("{} == 0 return", marks.path()),
         format!("{} == {:#010x} return", marks.exit(), marks.exit_value(EXIT_MAIN)),
     ];
-    post.extend(inputs.peering.map(|_| format!("oifname \"{TUNNEL_DEVICE}\" goto keep")));
+    if inputs.peering.is_some() {
+        post.extend(tunnel::before_rewriting());
+    }
     post.extend(returns(excluded, "daddr", None));
     post.push(format!("{} vmap @nat", marks.path()));
     named(vec![

@@ -10,6 +10,7 @@ use super::Skeleton;
 use super::chains::{device_list, keyword, map_name, path_chain};
 use crate::ids::{
     EXIT_ADDRESS, EXIT_NONE, EXIT_TUNNEL, PRIORITY_POD_EXIT, PRIORITY_POD_NONE, TABLE_MAIN, TABLE_NONE, TABLE_TUNNEL,
+    TUNNEL_DEVICE,
 };
 use crate::model::{Family, PortRange};
 use crate::nft::chain;
@@ -48,7 +49,7 @@ impl Skeleton {
         for address in addresses {
             let family = Family::of(*address);
             let outbound = chain(None, self.outbound(family, assignment));
-            let inbound = chain(None, self.inbound(family, assignment));
+            let inbound = chain(None, self.inbound(family, assignment, None));
             let key = NftKey::Address(*address);
             let mut element = |map: &str, value| {
                 member.elements.push(NftElement { map: map_name(map, family), key, value });
@@ -58,10 +59,11 @@ impl Skeleton {
                 if chain.count == 0 {
                     continue;
                 }
-                let name = format!("{prefix}_{}", chain.digest);
+                let name = interned(prefix, &chain);
                 element(map, NftValue::Goto(name.clone()));
                 member.chains.insert(name, chain);
             }
+            member.chains.extend(self.prepared(family, assignment));
             member.rules.extend(self.rules(*address, assignment));
             member.verdicts.insert(*address, self.verdicts(assignment));
         }
@@ -90,17 +92,34 @@ impl Skeleton {
         flows.filter_map(rule).collect()
     }
 
-    /// First packets of flows to the pod that come in by a device of the route; not while the path leaves by another node,
-    /// where nobody knows the question that is answered.
-    fn inbound(&self, family: Family, assignment: &Assignment) -> Vec<String> {
-        let is_here = |flow: &&Flow| !self.remote.contains_key(&flow.path);
-        let flows = assignment.flows.iter().filter(|f| meets(&f.matcher, family)).filter(is_here);
+    /// First packets of flows to the pod that come in by a device of the route, or from the owner of the path's address;
+    /// when the addresses have `moved`, or now.
+    fn inbound(&self, family: Family, assignment: &Assignment, moved: Option<Place>) -> Vec<String> {
+        let flows = assignment.flows.iter().filter(|f| meets(&f.matcher, family));
         let rule = |flow: &Flow| {
-            let devices = device_list(self.exits.get(flow.path.route()?)?)?;
+            let devices = self.doors(&flow.path, moved)?;
             let tests = tests(&flow.matcher, family, Seen::FromFarEnd);
             Some(format!("iifname {devices} {tests}goto {}", path_chain(self.number(&flow.path)?)))
         };
         flows.filter_map(rule).collect()
+    }
+
+    /// By which devices questions come in that a path's packets answer. While the path leaves by another node only those
+    /// that this node has sent here: no other node knows what is answered.
+    fn doors(&self, path: &PathKey, moved: Option<Place>) -> Option<String> {
+        let is_address = matches!(path, PathKey::Address { .. });
+        let present = if self.remote.contains_key(path) { Place::Away } else { Place::Here };
+        match moved.filter(|_| is_address).unwrap_or(present) {
+            Place::Here => device_list(self.exits.get(path.route()?)?),
+            Place::Away => is_address.then(|| format!("\"{TUNNEL_DEVICE}\"")),
+        }
+    }
+
+    /// What leads in once the addresses have moved, there already: a takeover needs no run of `nft` for it.
+    fn prepared(&self, family: Family, assignment: &Assignment) -> BTreeMap<String, NftChain> {
+        let places = [Place::Here, Place::Away].into_iter().filter(|_| self.state.tunnel.is_some());
+        let chains = places.map(|place| chain(None, self.inbound(family, assignment, Some(place))));
+        chains.filter(|chain| chain.count > 0).map(|chain| (interned("d", &chain), chain)).collect()
     }
 
     /// For each flow: the exit's table by mark, and behind all of them "none".
@@ -145,6 +164,20 @@ impl Skeleton {
         let none = Rule { priority: PRIORITY_POD_NONE, fwmark: None, table: TABLE_NONE, ..by_mark.clone() };
         (number != EXIT_NONE).then_some(by_mark).into_iter().chain([none])
     }
+}
+
+/// Where addresses are.
+#[derive(Clone, Copy)]
+enum Place {
+    /// On this node.
+    Here,
+    /// On another one.
+    Away,
+}
+
+/// Chains with one text have one name.
+fn interned(prefix: &str, chain: &NftChain) -> String {
+    format!("{prefix}_{}", chain.digest)
 }
 
 /// Which end sent the packet that is tested.

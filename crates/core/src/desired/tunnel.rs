@@ -11,7 +11,7 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
-use super::chains::{Ways, keyword, map_name, named, nfproto};
+use super::chains::{Ways, keyword, map_name, named, nfproto, returns};
 use super::exits::{Exit, everything, exit_rule, fence};
 use super::guard;
 use super::marks::Marks;
@@ -110,7 +110,7 @@ fn into_tunnel(table: u32) -> impl Iterator<Item = Route> {
 }
 
 /// Chains, sets and counters of the table `inet sortie` that only exist beside other nodes.
-pub(super) fn declare(table: &mut NftTable, inputs: &Inputs<'_>, marks: Marks) {
+pub(super) fn declare(table: &mut NftTable, inputs: &Inputs<'_>, excluded: &[IpNetwork], marks: Marks) {
     let Some(peering) = inputs.peering else { return };
     table.counters.extend([DROP, DROP_ASTRAY, DROP_STRANGER].map(str::to_owned));
     let known = map_name("peers", Family::of(peering.local));
@@ -130,7 +130,8 @@ pub(super) fn declare(table: &mut NftTable, inputs: &Inputs<'_>, marks: Marks) {
             None,
             vec![format!("iifname \"{TUNNEL_DEVICE}\" jump tback"), marks.enter_tunnel(), "accept".to_owned()],
         ),
-        ("tback", None, vec![format!("ct direction original counter name {DROP_ASTRAY} drop"), "jump mss".to_owned()]),
+        ("tback", None, back()),
+        ("tnew", None, newcomers(excluded)),
         ("mss", None, clamp(peering.local, inputs.facts)),
         ("tout", None, departure(marks)),
         ("tgo", None, vec![format!("meta mark set {}", marks.path()), "accept".to_owned()]),
@@ -138,12 +139,20 @@ pub(super) fn declare(table: &mut NftTable, inputs: &Inputs<'_>, marks: Marks) {
     guard::add_exit(table, EXIT_TUNNEL, vec!["goto gdrop".to_owned()], marks);
 }
 
-/// What comes out of the tunnel: never with an address of ours; a packet to an exit brings its connection mark.
+/// What comes out of the tunnel for a pod of this node; all else that is no answer looks for something that is not here.
+fn back() -> Vec<String> {
+    let to_pod = |family| format!("{} daddr @{} goto mss", keyword(family), map_name("pods", family));
+    let astray = format!("ct direction original counter name {DROP_ASTRAY} drop");
+    Family::ALL.map(to_pod).into_iter().chain([astray, "jump mss".to_owned()]).collect()
+}
+
+/// What comes out of the tunnel: never with an address of ours; a packet to an exit brings its connection mark, one back
+/// none.
 fn arrival(marks: Marks) -> Vec<String> {
     vec![
         format!("ip saddr @vips4 counter name {DROP} drop"),
         format!("ip6 saddr @vips6 counter name {DROP} drop"),
-        "ct direction original ct mark set @ll,64,32".to_owned(),
+        "ct direction original @ll,64,32 != 0 ct mark set @ll,64,32".to_owned(),
         marks.set_return(),
     ]
 }
@@ -156,8 +165,29 @@ pub(super) fn before_decision(inputs: &Inputs<'_>, known: &str) -> Vec<String> {
     vec![
         format!("iifname \"{TUNNEL_DEVICE}\" jump tin"),
         known.to_owned(),
+        format!("iifname \"{TUNNEL_DEVICE}\" jump tnew"),
+        format!("iifname \"{TUNNEL_DEVICE}\" {known}"),
         format!("iifname \"{TUNNEL_DEVICE}\" counter name {DROP} drop"),
     ]
+}
+
+/// First in the hook where sources are rewritten: nothing in either direction. A client keeps its port even while an older
+/// connection of its is not forgotten here; the pod would not know it by another one.
+pub(super) fn before_rewriting() -> Vec<String> {
+    let to_pod = |family: Family| {
+        let (ip, pods) = (keyword(family), map_name("pods", family));
+        format!(
+            "iifname \"{TUNNEL_DEVICE}\" {ip} daddr @{pods} meta l4proto {{ tcp, udp, sctp }} snat {ip} to {ip} saddr : th sport"
+        )
+    };
+    [format!("oifname \"{TUNNEL_DEVICE}\" goto keep")].into_iter().chain(Family::ALL.map(to_pod)).collect()
+}
+
+/// What comes back from the owner of an address, and belongs to no flow here, is of a client that called a pod of this
+/// node when the address was here: its answers go by the owner.
+fn newcomers(excluded: &[IpNetwork]) -> Vec<String> {
+    let lookup = |family| format!("{} daddr vmap @{}", keyword(family), map_name("inb", family));
+    returns(excluded, "saddr", None).into_iter().chain(Family::ALL.map(lookup)).collect()
 }
 
 /// What goes into it: towards an exit only with the own address of a selected pod, which rewriting could have changed;

@@ -61,6 +61,8 @@ pub(crate) struct Holdings {
     pub(crate) decided: bool,
     /// Services whose addresses this node owns, with the epoch of the claim.
     pub(crate) held: BTreeMap<ObjectName, u64>,
+    /// Those of them that their last owner handed over.
+    pub(crate) handed: BTreeSet<ObjectName>,
     /// Owners that are known, by node number.
     pub(crate) owners: BTreeMap<ObjectName, u16>,
     /// What the live peers offer, by node number.

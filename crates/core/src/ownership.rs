@@ -165,6 +165,15 @@ pub enum Input {
     Tick,
 }
 
+/// Whether an address comes from an owner that wants it so, and is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Consent {
+    /// It hands over.
+    Given,
+    /// Nobody hears it, or there was none.
+    Missing,
+}
+
 /// What the helper has to do, in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -188,6 +197,8 @@ pub enum Action {
         identity: Identity,
         /// To be given back in [`Input::Programmed`].
         epoch: u64,
+        /// Whether the last owner asked for it.
+        consent: Consent,
     },
     /// Make [`Machine::table`] durable, then serve it; peers learn the version from messages and membership.
     Publish {

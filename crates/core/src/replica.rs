@@ -235,6 +235,14 @@ fn answer_type(question: &Tuple) -> u16 {
 }
 
 impl Connection {
+    /// Whether it is worth nothing without the owner that told of it: a client's datagrams to a pod beside that owner. Any
+    /// other pod may answer the next one, while by TCP or SCTP it would only refuse it, and the owner may come back.
+    #[must_use]
+    pub fn is_better_begun_anew(&self) -> bool {
+        let is_call_of_client = self.flow.reply.source != self.flow.original.destination;
+        self.node == 0 && is_call_of_client && self.flow.original.protocol == protocol::UDP
+    }
+
     /// The connection as the new owner has to hold it, with the mark of the path there.
     ///
     /// A pod of the old owner was local to it and is not any more; one of the new owner becomes local.

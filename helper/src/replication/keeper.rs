@@ -138,7 +138,10 @@ impl Keeper {
 
     fn inherit(&mut self, service: &ObjectName, paths: &Paths) {
         let began = Instant::now();
-        let Some(inheritance) = self.replica.take(service, self.now()) else { return };
+        let Some(mut inheritance) = self.replica.take(service, self.now()) else { return };
+        if !self.holdings.borrow().handed.contains(service) {
+            inheritance.connections.retain(|(_, connection)| !connection.is_better_begun_anew());
+        }
         let of_service = paths.iter().filter(|(_, path)| path.service == *service);
         let marks: BTreeMap<&Option<String>, u32> = of_service.map(|(mark, path)| (&path.route, *mark)).collect();
         let succession = Succession { from: inheritance.owner, to: self.node };

@@ -5,7 +5,7 @@
 
 use super::peer::{Scene, Staying};
 use super::unit::{Own, Unit};
-use super::{Action, Ballot, Fitness, HANDOVER, LEASE, NodeNumber, PAUSE, Stage};
+use super::{Action, Ballot, Consent, Fitness, HANDOVER, LEASE, NodeNumber, PAUSE, Stage};
 
 impl Unit {
     /// Everything that follows from what changed.
@@ -128,7 +128,8 @@ impl Unit {
             return None;
         }
         self.own = Some(Own { stage: Stage::Taking, stamp, ..own });
-        Some(Action::Claim { identity: scene.identity.clone(), epoch: own.since })
+        let consent = if self.is_handed(scene, |to| to == scene.me) { Consent::Given } else { Consent::Missing };
+        Some(Action::Claim { identity: scene.identity.clone(), epoch: own.since, consent })
     }
 
     pub(super) fn programmed(&mut self, epoch: u64) {

@@ -101,6 +101,20 @@ fn both_translations_follow_from_the_tuples() {
 }
 
 #[test]
+fn only_datagrams_of_clients_to_the_owners_own_pods_are_better_begun_anew() {
+    let inbound = |protocol| Flow {
+        original: tuple(("203.0.113.9", 4000), ("10.10.0.200", 5060), protocol),
+        reply: tuple(("10.244.1.7", 15060), ("203.0.113.9", 4000), protocol),
+        ..call(0)
+    };
+    let anew = |flow, node| Connection { flow, path: 0, node }.is_better_begun_anew();
+    assert!(anew(inbound(protocol::UDP), 0));
+    assert!(!anew(inbound(protocol::UDP), 5), "the pod's node is another one");
+    assert!(!anew(inbound(protocol::TCP), 0) && !anew(inbound(protocol::SCTP), 0));
+    assert!(!anew(call(5060), 0), "the pod's own call");
+}
+
+#[test]
 fn an_echo_is_translated_by_its_identifier() {
     let echo = Flow {
         original: tuple(("10.244.1.7", 77), ("192.0.2.10", 0x0800), protocol::ICMP),

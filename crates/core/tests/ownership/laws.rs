@@ -1,6 +1,8 @@
 //! The laws, checked after every event.
 
-use sortie_core::ownership::{Config, Identity, NodeNumber};
+use std::collections::BTreeSet;
+
+use sortie_core::ownership::{Config, Consent, Identity, NodeNumber};
 
 use super::faults::Fault;
 use super::node::{Life, Node};
@@ -17,14 +19,23 @@ pub(crate) struct Laws {
     gap_since: Vec<Option<u64>>,
     /// Longest time without a sender that no later fault prolonged, by number of candidates.
     pub(crate) longest: [u64; 6],
+    /// Of all claims.
+    pub(crate) consents: BTreeSet<Consent>,
 }
 
 impl Laws {
     pub(crate) fn new(identities: usize) -> Self {
-        Self { calm_since: 0, claims: Vec::new(), gap_since: vec![None; identities], longest: [0; 6] }
+        Self {
+            calm_since: 0,
+            claims: Vec::new(),
+            gap_since: vec![None; identities],
+            longest: [0; 6],
+            consents: BTreeSet::new(),
+        }
     }
 
-    pub(crate) fn claimed(&mut self, node: usize, identity: &Identity) {
+    pub(crate) fn claimed(&mut self, node: usize, identity: &Identity, consent: Consent) {
+        self.consents.insert(consent);
         self.claims.push((node, identity.clone()));
     }
 }

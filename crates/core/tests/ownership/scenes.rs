@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sortie_core::ownership::{
-    Action, Claim, Config, Identity, Input, Machine, Millis, NodeNumber, Presence, Reach, Row, Sighting, Stage, Table,
-    order, weight,
+    Action, Claim, Config, Consent, Identity, Input, Machine, Millis, NodeNumber, Presence, Reach, Row, Sighting,
+    Stage, Table, order, weight,
 };
 
 use super::faults::{Fault, strike};
@@ -22,7 +22,16 @@ fn nodes(count: u16) -> BTreeSet<NodeNumber> {
 
 /// Strikes the owner of a healthy cluster; the longest silence, in milliseconds, over 500 seeds.
 fn silence(count: u16, fault: impl Fn(usize) -> Fault) -> u64 {
-    let one = |seed| {
+    stories(count, fault).map(|world| world.laws.longest[usize::from(count)]).max().unwrap()
+}
+
+/// Whether the next owner had the consent of the last one.
+fn consents(count: u16, fault: impl Fn(usize) -> Fault) -> BTreeSet<Consent> {
+    stories(count, fault).flat_map(|world| world.laws.consents).collect()
+}
+
+fn stories(count: u16, fault: impl Fn(usize) -> Fault) -> impl Iterator<Item = World> {
+    let one = move |seed| {
         let mut rng = Rng(seed);
         let cluster = (1..=count).map(|n| Node::new(NodeNumber(n), rng.between(970, 1030))).collect();
         let config = Config { candidates: nodes(count) };
@@ -33,11 +42,12 @@ fn silence(count: u16, fault: impl Fn(usize) -> Fault) -> u64 {
         let owners = |node: &Node| node.may_send(&identity(), usize::from(count), world.now);
         let owner = world.nodes.iter().position(owners).unwrap();
         world.laws.longest = [0; 6];
+        world.laws.consents.clear();
         strike(&mut world, fault(owner));
         world.run(4500).unwrap();
-        world.laws.longest[usize::from(count)]
+        world
     };
-    (0..500).map(one).max().unwrap()
+    (0..500).map(one)
 }
 
 #[test]
@@ -63,6 +73,16 @@ fn a_killed_or_hung_owner_is_replaced_within_325_milliseconds_of_the_end_of_its_
 fn a_planned_move_is_never_silent() {
     for count in 2..=5 {
         assert_eq!(silence(count, Fault::Leave), 0, "{count} candidates");
+    }
+}
+
+#[test]
+fn the_next_owner_knows_whether_the_last_one_wants_it() {
+    for count in 2..=5 {
+        assert_eq!(consents(count, Fault::Leave), [Consent::Given].into(), "{count} candidates");
+        for fault in [Fault::PowerOff, Fault::Kill, Fault::Pause] {
+            assert_eq!(consents(count, fault), [Consent::Missing].into(), "{count} candidates");
+        }
     }
 }
 
@@ -105,7 +125,8 @@ fn wire(started: Millis, sighting: Sighting) -> Input {
 fn the_only_candidate_owns_after_one_silent_probe_and_needs_no_lease() {
     let (mut machine, started) = alone();
     let actions = machine.handle(Millis(105), wire(started, Sighting::Nobody));
-    assert!(actions.contains(&Action::Claim { identity: identity(), epoch: 1 }), "{actions:?}");
+    let claim = Action::Claim { identity: identity(), epoch: 1, consent: Consent::Missing };
+    assert!(actions.contains(&claim), "{actions:?}");
     assert!(!actions.iter().any(|action| matches!(action, Action::RenewLease { .. })), "{actions:?}");
     machine.handle(Millis(130), Input::Programmed(identity(), 1));
     assert_eq!(machine.owner_of(&identity()), Some((NodeNumber(1), 1)));

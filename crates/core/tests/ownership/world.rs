@@ -217,10 +217,10 @@ impl World {
                 own.handed.remove(&identity);
             }
             Action::RenewLease { until } => own.lease = until,
-            Action::Claim { identity, epoch } => {
+            Action::Claim { identity, epoch, consent } => {
                 own.taking.insert(identity.clone(), epoch);
                 let delay = self.rng.between(15, 40);
-                self.laws.claimed(node, &identity);
+                self.laws.claimed(node, &identity, consent);
                 self.schedule(delay, node, Event::Programmed(identity, epoch));
             }
             Action::Publish { .. } => own.disk = own.machine.table().clone(),

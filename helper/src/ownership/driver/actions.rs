@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sortie_core::model::ObjectName;
-use sortie_core::ownership::{Action, Identity, Input, Millis, NodeNumber};
+use sortie_core::ownership::{Action, Consent, Identity, Input, Millis, NodeNumber};
 use sortie_kernel::announce::link_addresses;
 
 use super::{Driver, Owners, Saved, clock, identity as name_of};
@@ -24,7 +24,7 @@ impl Driver {
             }
             match action {
                 Action::Withdraw { identity, successor } => self.withdraw(&identity, successor),
-                Action::Claim { identity, epoch } => self.claim(&identity, epoch),
+                Action::Claim { identity, epoch, consent } => self.claim(&identity, epoch, consent),
                 Action::Conflict(identity) => self.conflict(&identity),
                 Action::RenewLease { until } => self.renew(until)?,
                 Action::Publish { .. } => self.publish().await?,
@@ -39,11 +39,15 @@ impl Driver {
         Ok(())
     }
 
-    fn claim(&mut self, identity: &Identity, epoch: u64) {
+    fn claim(&mut self, identity: &Identity, epoch: u64, consent: Consent) {
         let Some(unit) = self.plan.units.get(identity) else { return };
-        log::info!("claiming identity={identity} epoch={epoch}");
+        log::info!("claiming identity={identity} epoch={epoch} consent={consent:?}");
         self.now.conflicts.remove(&unit.service);
         self.now.held.insert(unit.service.clone(), epoch);
+        match consent {
+            Consent::Given => self.now.handed.insert(unit.service.clone()),
+            Consent::Missing => self.now.handed.remove(&unit.service),
+        };
     }
 
     fn withdraw(&mut self, identity: &Identity, successor: Option<NodeNumber>) {

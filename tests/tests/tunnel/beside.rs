@@ -7,7 +7,8 @@ use nix::sys::signal::Signal;
 use sortie_testkit::cluster::{Cluster, manifests};
 use sortie_testkit::{Echo, Flow, Stream, Tally, Transport, until};
 
-use super::stage::{AGREE, PACE, everybody, others, running, serve, translate_local, vips};
+use super::inbound::translate_local;
+use super::stage::{AGREE, PACE, everybody, others, running, serve, vips};
 
 /// Every node leads clients to its own pod; those of this stream have called the owner's.
 struct Calls {

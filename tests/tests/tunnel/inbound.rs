@@ -8,7 +8,7 @@ use sortie_testkit::cluster::manifests;
 use sortie_testkit::probe::udp_socket;
 use sortie_testkit::{Capture, Captured, Flow, Namespace, Transport, kernel, probe, until};
 
-use super::stage::{AGREE, PACE, everybody, others, pod_address, running, serve, translate_local, vips};
+use super::stage::{AGREE, PACE, everybody, others, pod_address, running, serve, vips};
 
 const CLIENT: u16 = 40_000;
 
@@ -24,6 +24,17 @@ fn translate(node: &Namespace, (target4, target6): (&str, &str), pod: usize) -> 
            }}
            chain out {{ type nat hook postrouting priority 100; meta mark and 0x40000000 != 0 masquerade; }}
          }}"
+    ))
+}
+
+/// As kube-proxy does it for external traffic policy `Local`: packets to these are translated to the pod's address, and
+/// the client's stays.
+pub(crate) fn translate_local(node: &Namespace, (target4, target6): (&str, &str), pod: usize) -> Result<()> {
+    let [pod4, pod6] = vips().map(|vip| pod_address(pod, vip));
+    node.nft(&format!(
+        "table inet proxy {{ chain in {{ type nat hook prerouting priority -100;
+           {target4} meta l4proto {{ tcp, udp, sctp }} dnat ip to {pod4}
+           {target6} meta l4proto {{ tcp, udp, sctp }} dnat ip6 to {pod6}; }}; }}"
     ))
 }
 

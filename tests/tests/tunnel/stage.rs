@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use sortie_testkit::cluster::{Cluster, PodNetwork, SERVER, SERVER6};
-use sortie_testkit::{Capture, Captured, Door, Echo, Flow, Namespace, Stream};
+use sortie_testkit::{Capture, Captured, Door, Echo, Flow, Stream};
 
 const VIPS: [&str; 2] = ["172.16.1.200", "fd00:16::200"];
 pub(crate) const PACE: Duration = Duration::from_millis(5);
@@ -74,15 +74,4 @@ pub(crate) fn others(number: usize) -> Vec<usize> {
 pub(crate) fn pod_address(number: usize, like: IpAddr) -> IpAddr {
     let text = if like.is_ipv4() { format!("10.244.{number}.2") } else { format!("fd00:244:{number}::2") };
     text.parse().unwrap()
-}
-
-/// As kube-proxy does it for external traffic policy `Local`: packets to these are translated to the pod's address, and
-/// the client's stays.
-pub(crate) fn translate_local(node: &Namespace, (target4, target6): (&str, &str), pod: usize) -> Result<()> {
-    let [pod4, pod6] = vips().map(|vip| pod_address(pod, vip));
-    node.nft(&format!(
-        "table inet proxy {{ chain in {{ type nat hook prerouting priority -100;
-           {target4} meta l4proto {{ tcp, udp, sctp }} dnat ip to {pod4}
-           {target6} meta l4proto {{ tcp, udp, sctp }} dnat ip6 to {pod6}; }}; }}"
-    ))
 }

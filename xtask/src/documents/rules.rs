@@ -28,12 +28,15 @@ fn rules(block: &str) -> Vec<(String, String)> {
         if let Some((head, rest)) = line.strip_prefix("chain ").and_then(|head| head.split_once('{')) {
             (chain, line) = (head.trim().to_owned(), rest);
         }
-        let statements = line.split(['}', ';']).map(str::trim).filter(|text| !text.is_empty() && *text != "...");
+        let line = line.trim();
+        let ends = line.matches('}').count() > line.matches('{').count();
+        let statements = line.strip_suffix('}').filter(|_| ends).unwrap_or(line).split(';').map(str::trim);
+        let statements = statements.filter(|text| !text.is_empty() && *text != "...");
         let rules = statements.filter(|text| !HEADS.iter().any(|head| text.starts_with(head)));
         if !chain.is_empty() {
             found.extend(rules.map(|rule| (chain.clone(), rule.to_owned())));
         }
-        if line.contains('}') {
+        if ends {
             chain.clear();
         }
     }
@@ -44,12 +47,14 @@ fn rules(block: &str) -> Vec<(String, String)> {
 mod tests {
     use super::unknown_rules;
 
-    const RECORDED: &str = "add rule inet sortie pre jump pick comment \"1\"\nadd rule inet sortie e1 accept\n";
+    const RECORDED: &str = "add rule inet sortie pre jump pick comment \"1\"\nadd rule inet sortie e1 accept\n\
+                            add rule inet sortie post meta l4proto { tcp, udp } accept\n";
 
     #[test]
     fn rules_of_one_and_of_several_lines_are_compared() {
         let block = "```\nchain pre {\n  type filter hook prerouting priority -90; policy accept;\n  jump pick   # why\n}\n\
-                     chain e1 { accept; ... }\nmap exit { 1 : goto e1 }\n```";
+                     chain e1 { accept; ... }\nmap exit { 1 : goto e1 }\n\
+                     chain post {\n  meta l4proto { tcp, udp } accept   # all\n}\n```";
         assert_eq!(unknown_rules(block, RECORDED), Vec::<String>::new());
     }
 

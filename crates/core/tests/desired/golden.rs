@@ -1,11 +1,12 @@
 //! The nft text of one small node, kept as a file so that a change of the datapath is seen in review.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use sortie_core::desired::{Peering, Skeleton, Steering};
 use sortie_core::model::{ObjectName, Service};
 use sortie_core::nft::text;
-use sortie_core::selection::PathKey;
+use sortie_core::selection::{Assignment, Flow, PathKey};
 use sortie_core::state::{NftChange, Rule};
 use sortie_core::steering::Peers;
 
@@ -17,7 +18,7 @@ fn the_table_of_a_small_node_reads_as_recorded() {
     let (mut world, facts) = node(signalling());
     let service = service("203.0.113.7");
     world.services.insert(service.name.clone(), service);
-    recorded("small-node.nft", &built(&(world, facts)));
+    recorded("small-node.nft", &built(&(world, facts)), &[(addresses().to_vec(), assignment())]);
 }
 
 #[test]
@@ -30,13 +31,17 @@ fn the_tables_of_a_node_beside_others_read_as_recorded() {
         local: "10.10.0.11".parse().unwrap(),
         peers: Peers {
             addresses: BTreeMap::from([(2, "10.10.0.12".parse().unwrap()), (300, "10.10.0.13".parse().unwrap())]),
-            offers: BTreeMap::from([(2, BTreeMap::from([(path, 9)]).into())]),
+            offers: BTreeMap::from([(2, BTreeMap::from([(path.clone(), 9)]).into())]),
             owners: BTreeMap::from([(there.name.clone(), 2)]),
         },
         before: BTreeMap::new(),
     };
     world.services.extend([here, there].map(|service| (service.name.clone(), service)));
-    recorded("node-beside-others.nft", &built_beside(&(world, facts), Some(&peering)));
+    let one = assignment();
+    let sip = one.flows.iter().take(1).map(|flow| Flow { path: path.clone(), ..flow.clone() }).collect();
+    let other = (vec!["10.244.1.8".parse().unwrap()], Assignment { flows: sip });
+    let pods = [(addresses().to_vec(), one), other];
+    recorded("node-beside-others.nft", &built_beside(&(world, facts), Some(&peering)), &pods);
 }
 
 fn elsewhere(service: Service) -> Service {
@@ -44,9 +49,8 @@ fn elsewhere(service: Service) -> Service {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the record is a file; the code under test touches none")]
-fn recorded(name: &str, skeleton: &Skeleton) {
-    let member = skeleton.member(&addresses(), &assignment());
-    let members = [member];
+fn recorded(name: &str, skeleton: &Skeleton, pods: &[(Vec<IpAddr>, Assignment)]) {
+    let members: Vec<_> = pods.iter().map(|(addresses, assignment)| skeleton.member(addresses, assignment)).collect();
     let mode = skeleton.mode(members.iter(), Steering::Auto, 16);
     let desired = skeleton.compose(members.iter(), mode);
     let tables = desired.state.nft.into_iter().chain(desired.state.frames);

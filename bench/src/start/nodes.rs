@@ -1,4 +1,4 @@
-//! The two nodes, and the ways to start pods on them.
+//! The nodes, and the ways to start pods on them.
 
 use std::time::Duration;
 
@@ -12,20 +12,23 @@ use sortie_testkit::{Lab, Main, Network};
 pub(crate) enum Way {
     /// Without our plugin.
     Without,
-    /// With it, and pods with a route.
+    /// With it, and pods with a route, as one that is there already.
     Selected,
+    /// With it, and the only pod with a route on its node.
+    First,
     /// With it, and pods that ask for nothing.
     Unselected,
 }
 
 impl Way {
-    pub(crate) const ALL: [Self; 3] = [Self::Without, Self::Selected, Self::Unselected];
+    pub(crate) const ALL: [Self; 4] = [Self::Without, Self::Selected, Self::First, Self::Unselected];
 
     /// What the table calls it.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Without => "without Sortie",
             Self::Selected => "with it, selected pods",
+            Self::First => "with it, the node's first selected pod",
             Self::Unselected => "with it, other pods",
         }
     }
@@ -35,30 +38,45 @@ impl Way {
         match self {
             Self::Without => "without",
             Self::Selected => "selected",
+            Self::First => "first",
             Self::Unselected => "other",
         }
     }
 
-    /// On which of the two nodes.
+    /// Whether so many can be started at once.
+    pub(crate) fn takes(self, crowd: usize) -> bool {
+        self != Self::First || crowd == 1
+    }
+
+    /// On which of the nodes.
     pub(crate) fn node(self) -> usize {
-        usize::from(self != Self::Without)
+        match self {
+            Self::Without => 0,
+            Self::Selected | Self::Unselected => 1,
+            Self::First => 2,
+        }
     }
 
     fn annotations(self) -> Value {
         match self {
-            Self::Selected => json!({"sortie.dev/route": "b", "sortie.dev/ports": "udp:5060"}),
+            Self::Selected | Self::First => json!({"sortie.dev/route": "b", "sortie.dev/ports": "udp:5060"}),
             Self::Without | Self::Unselected => json!({}),
         }
     }
 
     /// Starts pods at once and ends them again; the time of each.
-    pub(crate) fn start(self, nodes: &[Containerd<'_>; 2], names: &[String]) -> Result<Vec<Duration>> {
+    pub(crate) fn start(self, nodes: &[Containerd<'_>; 3], names: &[String]) -> Result<Vec<Duration>> {
         let node = &nodes[self.node()];
         let pods = node.sandboxes(names, &self.annotations())?;
         let (pods, times): (Vec<Sandbox>, Vec<Duration>) = pods.into_iter().unzip();
         node.stop_all(&pods)?;
         Ok(times)
     }
+}
+
+/// A pod that stays, so that bridge and chains are there.
+pub(crate) fn stand(node: &Containerd<'_>, way: Way) -> Result<()> {
+    node.sandboxes(&["standing".to_owned()], &way.annotations()).map(drop)
 }
 
 /// Writes the chain: `bridge` and, on the node of [`Way::Selected`], our plugin.

@@ -32,6 +32,14 @@ pub(crate) enum Client {
 impl Client {
     pub(crate) const ALL: [Self; 2] = [Self::Hidden, Self::Plain];
 
+    /// Whose client it is.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Hidden => "pod of another node",
+            Self::Plain => "pod of the owner",
+        }
+    }
+
     /// Own ports of the clients of a pod.
     fn ports(self, pod: usize) -> Result<RangeInclusive<u16>> {
         let group = 2 * u16::try_from(pod)? + u16::from(self == Self::Plain);
@@ -51,11 +59,11 @@ impl Client {
         Ok(format!("ip daddr {to} {protocol} dport {port} {protocol} sport {own} {hides} dnat ip to 10.244.{end}.2"))
     }
 
-    /// One, over UDP and TCP. Those of other runs have other ports, so that no node remembers it.
+    /// One, over every transport. Those of other runs have other ports, so that no node remembers it.
     pub(crate) fn call(self, cluster: &Cluster, (pod, run): (usize, usize)) -> Result<Stream> {
         let own = self.ports(pod)?.start() + u16::try_from(run % usize::from(CLIENTS))?;
         let to = SocketAddr::new(address(), CALLED.1);
-        Stream::start(&cluster.server, &[Flow::udp(own, to), Flow::tcp(own, to)], PACE)
+        Stream::start(&cluster.server, &[Flow::udp(own, to), Flow::tcp(own, to), Flow::sctp(own, to)], PACE)
     }
 }
 
@@ -69,7 +77,7 @@ pub(crate) fn translate(cluster: &Cluster) -> Result<()> {
     for node in &cluster.nodes {
         let mut calls = String::new();
         for (pod, client) in numbers.iter().flat_map(|pod| Client::ALL.map(|client| (*pod, client))) {
-            for protocol in ["tcp", "udp"] {
+            for protocol in ["tcp", "udp", "sctp"] {
                 calls += &client.rule((node.number, pod), protocol)?;
                 calls.push('\n');
             }

@@ -92,6 +92,11 @@ impl Row {
         }
         let broken = self.broken(|outcome| &outcome.outbound);
         figures.push(Figure::never(format!("{name}: TCP connections broken"), broken, "connections"));
+        figures.extend(Client::ALL.into_iter().enumerate().map(|(place, client)| {
+            let longest = self.inbound(place, Transport::Udp).into_iter().max().unwrap_or_default();
+            let name = format!("{name}: silence of UDP clients, {}, longest", client.name());
+            Figure::new(name, longest.as_secs_f64() * 1000.0, "ms", SILENCE_AIM)
+        }));
         if self.harm == Harm::Planned {
             figures.extend(HOMES.map(|(home, of)| {
                 let (_, lost) = self.count(home);
@@ -113,6 +118,9 @@ impl Row {
         counts.fold((0, 0), |(sent, lost), (_, count)| (sent + count.sent, lost + count.lost))
     }
 }
+
+/// The order of columns.
+const COLUMNS: [Transport; 3] = [Transport::Udp, Transport::Tcp, Transport::Sctp];
 
 /// For how long a node may send without a renewed permission, milliseconds.
 const LEASE: f64 = 300.0;
@@ -148,7 +156,7 @@ fn outbound(rows: &[Row]) -> Table {
     let counts = ["TCP connections broken", "ports changed", "leaked", "runs failed", "two senders, ms"];
     let mut table = Table::new(head.into_iter().chain(counts)).caption("Pods that call a server:");
     for row in rows {
-        let [udp, tcp, sctp] = [Transport::Udp, Transport::Tcp, Transport::Sctp].map(|t| spread(&row.outbound(t)));
+        let [udp, tcp, sctp] = COLUMNS.map(|transport| spread(&row.outbound(transport)));
         let changed = row.total(|outcome| outcome.outbound.changed);
         let broken = row.broken(|outcome| &outcome.outbound);
         let counts = [broken, changed, row.leaked(), row.failed];
@@ -160,17 +168,17 @@ fn outbound(rows: &[Row]) -> Table {
 }
 
 fn inbound(rows: &[Row]) -> Table {
-    let columns = ["UDP, ms", "TCP, ms", "TCP broken"];
-    let seen = ["pod of the owner", "pod of another node"];
-    let head = seen.iter().flat_map(|seen| columns.map(|column| format!("{seen}: {column}")));
+    let columns = ["UDP, ms", "TCP, ms", "SCTP, ms", "TCP broken"];
+    let clients = [Client::Plain, Client::Hidden];
+    let head = clients.iter().flat_map(|client| columns.map(|column| format!("{}: {column}", client.name())));
     let head: Vec<String> = ["what happens to the owner".to_owned()].into_iter().chain(head).collect();
     let mut table =
         Table::new(head.iter().map(String::as_str)).caption("Clients outside that call pods by the address:");
     for row in rows {
-        let cells = [Client::Plain, Client::Hidden].into_iter().flat_map(|client| {
+        let cells = clients.into_iter().flat_map(|client| {
             let place = usize::from(client == Client::ALL[1]);
-            let [udp, tcp] = [Transport::Udp, Transport::Tcp].map(|transport| spread(&row.inbound(place, transport)));
-            [udp, tcp, row.broken(|outcome| &outcome.inbound[place]).to_string()]
+            let cells = COLUMNS.map(|transport| spread(&row.inbound(place, transport)));
+            cells.into_iter().chain([row.broken(|outcome| &outcome.inbound[place]).to_string()])
         });
         table.row(std::iter::once(row.name()).chain(cells));
     }

@@ -23,7 +23,7 @@ pub(crate) const PACE: Duration = Duration::from_millis(2);
 const SERVED: u64 = 20;
 /// Ports of the Service beside those of the manifests: numbered datagrams of a pod, and where clients call.
 const MORE: &str = "ports: [{name: n, protocol: UDP, port: 5064}, {name: i, protocol: UDP, port: 5070}, \
-    {name: j, protocol: TCP, port: 5070}, ";
+    {name: j, protocol: TCP, port: 5070}, {name: k, protocol: SCTP, port: 5070}, ";
 
 /// Whether the next owner knows the connections of the last one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

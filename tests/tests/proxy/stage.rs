@@ -15,8 +15,9 @@ use super::service::{self, Policy};
 use super::stage::{AGREE, COUNT, everybody, pod_address, running, vips};
 
 const API: Ipv4Addr = Ipv4Addr::new(10, 10, 0, 100);
-/// The client's port in the first round; each has its own, as connection tracking keeps what it decided.
-const CLIENT: u16 = 40_000;
+/// The client's port in the first round; each has its own, as connection tracking keeps what it decided. Programs of the
+/// cluster get theirs from 32 768 on.
+const CLIENT: u16 = 25_000;
 /// How often an address may move while something is looked at.
 const ROUNDS: usize = 5;
 

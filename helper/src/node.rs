@@ -123,6 +123,8 @@ pub(crate) struct Node<P> {
     foreign_tables: Option<BTreeSet<u32>>,
     /// Services whose addresses this node owns.
     owned: BTreeSet<ObjectName>,
+    /// Services owned when this helper was asked to end.
+    passing: BTreeSet<ObjectName>,
     /// Who owns what several nodes could own.
     holdings: Holdings,
     replication: Option<Replication>,
@@ -191,6 +193,7 @@ impl<P: Platform> Node<P> {
             judged: Judgements::new(),
             foreign_tables: None,
             owned: BTreeSet::new(),
+            passing: BTreeSet::new(),
             holdings: Holdings::default(),
             replication: None,
             wanted: BTreeSet::new(),

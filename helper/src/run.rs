@@ -220,6 +220,7 @@ impl Daemon {
     fn leave(&mut self) -> Leaving {
         let Some(ownership) = self.ownership.as_ref().filter(|_| self.leaving.is_none()) else { return Leaving::Done };
         ownership.leave();
+        self.node.let_pass();
         self.leaving = Some(Instant::now() + HANDOVER);
         Leaving::Underway
     }
@@ -262,9 +263,16 @@ impl Daemon {
         Ok(())
     }
 
-    /// The kernel stays as it is left: pods of this node go on by the next owner while no helper runs here.
+    /// The kernel stays as it is left: pods of this node go on by the next owner while no helper runs here. Those of others
+    /// do once their nodes know of it.
     async fn step_down(&mut self) {
+        self.part().await;
         tokio::time::sleep(PASSAGE).await;
+        self.node.end_passage();
+        self.part().await;
+    }
+
+    async fn part(&mut self) {
         match tokio::time::timeout(PARTING, self.node.reconcile()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => log::warn!("pods with addresses wait for the next helper error={}", chain(&error)),

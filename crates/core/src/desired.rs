@@ -78,6 +78,8 @@ pub struct Peering {
     pub peers: Peers,
     /// Exits of this node's last state.
     pub before: BTreeMap<PathKey, Remote>,
+    /// Services whose addresses were handed over a moment ago: what others still send here for them passes.
+    pub passing: BTreeSet<ObjectName>,
 }
 
 /// The part of the desired state that does not depend on pods.

@@ -81,7 +81,18 @@ impl<P: Platform> Node<P> {
         let Place { number, address, peers, .. } = self.place().ok().flatten()?;
         let before = self.skeleton.as_ref().map(|skeleton| skeleton.remote.clone()).unwrap_or_default();
         let peers = Peers { addresses: peers, offers: self.holdings.offers.clone(), owners: self.owners() };
-        Some(Peering { number, local: address, peers, before })
+        let passing = self.passing.difference(&self.owned).cloned().collect();
+        Some(Peering { number, local: address, peers, before, passing })
+    }
+
+    /// What is owned now is about to be handed over: what others still send here for it then passes.
+    pub(crate) fn let_pass(&mut self) {
+        self.passing = self.owned.clone();
+    }
+
+    /// Others know the next owner.
+    pub(crate) fn end_passage(&mut self) {
+        self.passing.clear();
     }
 
     /// What this node does for others and wants from them, since the last reconcile.

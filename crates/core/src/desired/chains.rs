@@ -108,7 +108,7 @@ pub(super) fn owned(rules: &[&str]) -> Vec<String> {
 
 fn decision(inputs: &Inputs<'_>, excluded: &[IpNetwork], marks: Marks) -> impl Iterator<Item = (String, NftChain)> {
     let known = format!("{} vmap @exit", marks.path());
-    let mut pre = tunnel::before_decision(inputs, &known);
+    let mut pre = tunnel::before_decision(inputs, marks, &known);
     pre.extend([
         "ct state established,related ip saddr != @pods4 return".to_owned(),
         "ct state established,related ip6 saddr != @pods6 return".to_owned(),

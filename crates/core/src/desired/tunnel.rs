@@ -34,6 +34,8 @@ use crate::world::NodeFacts;
 const DROP: &str = "drop_tunnel";
 /// What other nodes send here for an address or route that is not here.
 const DROP_ASTRAY: &str = "drop_astray";
+/// Where packets of other nodes go although their path leaves by another one since a moment ago.
+pub(super) const PASSING: &str = "pass";
 /// Outer packets of machines that are no nodes.
 const DROP_STRANGER: &str = "drop_stranger";
 /// Headers of VXLAN over IPv4 (outer IP, UDP, VXLAN, inner Ethernet); over IPv6 it is 20 bytes more.
@@ -113,6 +115,7 @@ fn into_tunnel(table: u32) -> impl Iterator<Item = Route> {
 pub(super) fn declare(table: &mut NftTable, inputs: &Inputs<'_>, excluded: &[IpNetwork], marks: Marks) {
     let Some(peering) = inputs.peering else { return };
     table.counters.extend([DROP, DROP_ASTRAY, DROP_STRANGER].map(str::to_owned));
+    table.maps.insert(PASSING.to_owned(), empty_map(NftMapKind::MarkVerdict));
     let known = map_name("peers", Family::of(peering.local));
     let addresses =
         peering.peers.addresses.values().map(|address| (NftKey::Address(*address), NftValue::Member)).collect();
@@ -158,12 +161,13 @@ fn arrival(marks: Marks) -> Vec<String> {
 }
 
 /// First in the hook where flows are decided: what came out of the tunnel has its path or is dropped.
-pub(super) fn before_decision(inputs: &Inputs<'_>, known: &str) -> Vec<String> {
+pub(super) fn before_decision(inputs: &Inputs<'_>, marks: Marks, known: &str) -> Vec<String> {
     if inputs.peering.is_none() {
         return vec![known.to_owned()];
     }
     vec![
         format!("iifname \"{TUNNEL_DEVICE}\" jump tin"),
+        format!("iifname \"{TUNNEL_DEVICE}\" @ll,64,32 != 0 {} vmap @{PASSING}", marks.path()),
         known.to_owned(),
         format!("iifname \"{TUNNEL_DEVICE}\" jump tnew"),
         format!("iifname \"{TUNNEL_DEVICE}\" {known}"),

@@ -96,14 +96,32 @@ pub(super) fn add_path(table: &mut NftTable, path: &PathKey, key: NftKey, number
     for source in [Source::Address, Source::Leased] {
         guard::prepare(table, (way, source), numbering);
     }
-    let owned = path.service().filter(|name| numbering.inputs.owned.contains(name));
-    let Some(service) = owned.and_then(|name| numbering.inputs.world.services.get(name)) else {
+    let inputs = numbering.inputs;
+    let Some(service) = path.service().and_then(|name| inputs.world.services.get(name)) else {
         return insert(table, "exit", key, &format!("e{}", numbering.elsewhere(path)));
     };
-    let is_leased = numbering.inputs.leased.contains(&service.name);
-    insert(table, "exit", key, &format!("e{}", way.exit()));
+    let here = format!("e{}", way.exit());
+    if inputs.owned.contains(&service.name) {
+        insert(table, "exit", key, &here);
+        let source = if inputs.leased.contains(&service.name) { Source::Leased } else { Source::Address };
+        return send(table, service, (key, way, source), numbering);
+    }
+    insert(table, "exit", key, &format!("e{}", numbering.elsewhere(path)));
+    if inputs.peering.is_some_and(|peering| peering.passing.contains(&service.name)) {
+        insert(table, tunnel::PASSING, key, &here);
+        send(table, service, (key, way, Source::Leased), numbering);
+    }
+}
+
+/// A path's packets leave by `way` with the addresses of its Service.
+fn send(
+    table: &mut NftTable,
+    service: &Service,
+    (key, way, permission): (NftKey, Way<'_>, Source),
+    numbering: &Numbering<'_>,
+) {
     insert(table, "nat", key, "vip");
-    guard::expect(table, key, (way, if is_leased { Source::Leased } else { Source::Address }), numbering);
+    guard::expect(table, key, (way, permission), numbering);
     let NftKey::Mark(mark) = key else { return };
     for family in Family::ALL {
         let Some(source) = source(service, family) else { continue };

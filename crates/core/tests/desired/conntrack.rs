@@ -1,6 +1,6 @@
 //! Which flows are forgotten when a pod's selection changes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use sortie_core::desired::Peering;
@@ -114,7 +114,13 @@ fn a_path_that_comes_with_an_address_forgets_flows_without_it_only() {
     let mut place = node(signalling());
     place.0.services.insert(service.name.clone(), service.clone());
     let peers = Peers { owners: [(service.name.clone(), 2)].into(), ..Peers::default() };
-    let elsewhere = Peering { number: 1, local: "192.0.2.1".parse().unwrap(), peers, before: BTreeMap::new() };
+    let elsewhere = Peering {
+        number: 1,
+        local: "192.0.2.1".parse().unwrap(),
+        peers,
+        before: BTreeMap::new(),
+        passing: BTreeSet::new(),
+    };
     let (here, before) = (built(&place), built_beside(&place, Some(&elsewhere)));
     let own = |filters: Vec<ConntrackFilter>| -> Vec<_> {
         filters.into_iter().filter(|f| matches!(f, ConntrackFilter::Unaddressed { .. })).collect()
@@ -141,7 +147,13 @@ fn what_outsiders_sent_to_an_address_before_this_node_had_it_is_forgotten() {
     place.0.services.insert(service.name.clone(), service.clone());
     let owners = [(service.name.clone(), 2)].into();
     let peers = Peers { owners, ..Peers::default() };
-    let elsewhere = Peering { number: 1, local: "192.0.2.1".parse().unwrap(), peers, before: BTreeMap::new() };
+    let elsewhere = Peering {
+        number: 1,
+        local: "192.0.2.1".parse().unwrap(),
+        peers,
+        before: BTreeMap::new(),
+        passing: BTreeSet::new(),
+    };
     let (here, before) = (built(&place), built_beside(&place, Some(&elsewhere)));
     assert_eq!(here.unserved(&here, &place.0), []);
     let gained = here.unserved(&before, &place.0);

@@ -184,6 +184,7 @@ fn what_another_node_owns_leaves_by_the_tunnel_or_not_at_all() {
             owners: [(name.clone(), 2)].into(),
         },
         before: BTreeMap::new(),
+        passing: BTreeSet::new(),
     };
     let heard = built_beside(&place, Some(&peering(Offer::from([(path, 9)]))));
     let told = told_by(&place, &heard, (&pod, "192.0.2.10"));

@@ -1,6 +1,6 @@
 //! The nft text of one small node, kept as a file so that a change of the datapath is seen in review.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use sortie_core::desired::{Peering, Skeleton, Steering};
@@ -35,6 +35,7 @@ fn the_tables_of_a_node_beside_others_read_as_recorded() {
             owners: BTreeMap::from([(there.name.clone(), 2)]),
         },
         before: BTreeMap::new(),
+        passing: BTreeSet::new(),
     };
     world.services.extend([here, there].map(|service| (service.name.clone(), service)));
     let one = assignment();

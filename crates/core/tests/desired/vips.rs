@@ -141,6 +141,15 @@ fn an_address_that_moves_here_moves_elements_only() {
 
 /// A node with this many Services that have an address, owned here or by node 2.
 fn crowd(count: u16, owner: Option<u16>) -> sortie_core::desired::Desired {
+    crowd_passing(count, owner, |_| BTreeSet::new())
+}
+
+/// The same, and packets of other nodes pass for some of them.
+fn crowd_passing(
+    count: u16,
+    owner: Option<u16>,
+    passing: impl Fn(&BTreeSet<ObjectName>) -> BTreeSet<ObjectName>,
+) -> sortie_core::desired::Desired {
     let (mut world, facts) = node(signalling());
     for number in 0..count {
         let mut service = service(&format!("203.0.{}.{}", 100 + number / 250, 1 + number % 250));
@@ -156,7 +165,7 @@ fn crowd(count: u16, owner: Option<u16>) -> sortie_core::desired::Desired {
         owners: owner.into_iter().flat_map(|node| names.iter().map(move |name| (name.clone(), node))).collect(),
     };
     let local = "10.10.0.11".parse().unwrap();
-    let peering = Peering { number: 1, local, peers, before: BTreeMap::new() };
+    let peering = Peering { number: 1, local, peers, before: BTreeMap::new(), passing: passing(&names) };
     let owned = if owner.is_none() { names } else { NOBODY };
     composed((&place, &allocation), (&owned, &owned), Some(&peering))
 }
@@ -179,6 +188,24 @@ fn a_thousand_addresses_move_in_one_transaction_of_elements() {
         let others = steps.iter().filter(|step| !matches!(step, Step::Elements { .. } | Step::PurgeConntrack(_)));
         assert_eq!(others.collect::<Vec<_>>(), Vec::<&Step>::new());
     }
+}
+
+#[test]
+fn what_was_handed_over_leaves_by_the_next_owner_and_what_others_still_send_for_it_passes() {
+    let (here, away, passing) = (crowd(3, None), crowd(3, Some(2)), crowd_passing(3, Some(2), Clone::clone));
+    let elements = |desired: &sortie_core::desired::Desired, map: &str| {
+        desired.state.nft.as_ref().unwrap().maps[map].elements.clone()
+    };
+    for map in ["nat", "gsrc", "snat4", "kvip4"] {
+        assert_eq!(elements(&passing, map), elements(&here, map), "{map}");
+    }
+    for map in ["exit", "vips4", "svc4"] {
+        assert_eq!(elements(&passing, map), elements(&away, map), "{map}");
+    }
+    let of_addresses = |(key, _): &(NftKey, NftValue)| elements(&passing, "nat").get(key) == Some(&goto("vip"));
+    let out: BTreeMap<_, _> = elements(&here, "exit").into_iter().filter(of_addresses).collect();
+    assert_eq!(elements(&passing, "pass"), out);
+    assert!(elements(&here, "pass").is_empty() && elements(&away, "pass").is_empty());
 }
 
 #[test]

@@ -185,6 +185,7 @@ fn build(case: &Case, before: &Allocation) -> Built {
             owners: BTreeMap::new(),
         },
         before: BTreeMap::new(),
+        passing: BTreeSet::new(),
     };
     let skeleton = skeleton(&Inputs {
         world: &world,

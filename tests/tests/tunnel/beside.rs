@@ -28,10 +28,15 @@ impl Calls {
             translate_local(&cluster.nodes[node - 1].namespace, (&targets[0], &targets[1]), node)?;
             echoes.push(serve(&cluster, node)?);
         }
-        let flows = vips()
-            .into_iter()
-            .flat_map(|vip| [Flow::udp(5060, (vip, 5060).into()), Flow::tcp(5061, (vip, 5060).into())]);
-        let stream = Stream::start(&cluster.server, &flows.collect::<Vec<_>>(), PACE)?;
+        let calls = |vip| {
+            [
+                Flow::udp(5060, (vip, 5060).into()),
+                Flow::tcp(5061, (vip, 5060).into()),
+                Flow::sctp(2905, (vip, 2905).into()),
+            ]
+        };
+        let flows: Vec<Flow> = vips().into_iter().flat_map(calls).collect();
+        let stream = Stream::start(&cluster.server, &flows, PACE)?;
         stream.answered(100, AGREE).with_context(|| cluster.logs())?;
         let calls = Self { cluster, owner, stream, _echoes: echoes };
         calls.answered_by(owner)?;

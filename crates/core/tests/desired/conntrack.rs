@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use sortie_core::desired::Peering;
+use sortie_core::desired::{Peering, Skeleton};
 use sortie_core::state::{ConntrackEntry, ConntrackFilter, Tuple};
 use sortie_core::steering::Peers;
+use sortie_core::world::{NodeFacts, World};
 
 use crate::fixture::{addresses, assignment, built, built_beside, node, signalling};
 
@@ -108,20 +109,21 @@ fn after_the_loss_of_the_table_an_answer_that_went_astray_is_no_flow_of_its_own(
     assert!(!reversed.selects(&opened(5060, "192.0.2.10", 0)));
 }
 
-#[test]
-fn a_path_that_comes_with_an_address_forgets_flows_without_it_only() {
+/// A node with a Service's address, while node 2 owns it and when this one does.
+fn moved_here() -> ((World, NodeFacts), Skeleton, Skeleton) {
     let service = crate::vips::service("203.0.113.10");
     let mut place = node(signalling());
-    place.0.services.insert(service.name.clone(), service.clone());
     let peers = Peers { owners: [(service.name.clone(), 2)].into(), ..Peers::default() };
-    let elsewhere = Peering {
-        number: 1,
-        local: "192.0.2.1".parse().unwrap(),
-        peers,
-        before: BTreeMap::new(),
-        passing: BTreeSet::new(),
-    };
+    let local = "192.0.2.1".parse().unwrap();
+    let elsewhere = Peering { number: 1, local, peers, before: BTreeMap::new(), passing: BTreeSet::new() };
+    place.0.services.insert(service.name.clone(), service);
     let (here, before) = (built(&place), built_beside(&place, Some(&elsewhere)));
+    (place, before, here)
+}
+
+#[test]
+fn a_path_that_comes_with_an_address_forgets_flows_without_it_only() {
+    let (_, before, here) = moved_here();
     let own = |filters: Vec<ConntrackFilter>| -> Vec<_> {
         filters.into_iter().filter(|f| matches!(f, ConntrackFilter::Unaddressed { .. })).collect()
     };
@@ -142,19 +144,7 @@ fn a_path_that_comes_with_an_address_forgets_flows_without_it_only() {
 
 #[test]
 fn what_outsiders_sent_to_an_address_before_this_node_had_it_is_forgotten() {
-    let service = crate::vips::service("203.0.113.10");
-    let mut place = node(signalling());
-    place.0.services.insert(service.name.clone(), service.clone());
-    let owners = [(service.name.clone(), 2)].into();
-    let peers = Peers { owners, ..Peers::default() };
-    let elsewhere = Peering {
-        number: 1,
-        local: "192.0.2.1".parse().unwrap(),
-        peers,
-        before: BTreeMap::new(),
-        passing: BTreeSet::new(),
-    };
-    let (here, before) = (built(&place), built_beside(&place, Some(&elsewhere)));
+    let (place, before, here) = moved_here();
     assert_eq!(here.unserved(&here, &place.0), []);
     let gained = here.unserved(&before, &place.0);
     assert_eq!(gained.len(), 1);

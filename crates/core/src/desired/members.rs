@@ -107,7 +107,7 @@ impl Skeleton {
     /// By which devices questions come in that a path's packets answer. While the path leaves by another node only those
     /// that this node has sent here: no other node knows what is answered.
     fn doors(&self, path: &PathKey, moved: Option<Place>) -> Option<String> {
-        let is_address = matches!(path, PathKey::Address { .. });
+        let is_address = path.service().is_some();
         let present = if self.remote.contains_key(path) { Place::Away } else { Place::Here };
         match moved.filter(|_| is_address).unwrap_or(present) {
             Place::Here => device_list(self.exits.get(path.route()?)?),
@@ -117,7 +117,8 @@ impl Skeleton {
 
     /// What leads in once the addresses have moved, there already: a takeover needs no run of `nft` for it.
     fn prepared(&self, family: Family, assignment: &Assignment) -> BTreeMap<String, NftChain> {
-        let places = [Place::Here, Place::Away].into_iter().filter(|_| self.state.tunnel.is_some());
+        let moves = self.state.tunnel.is_some() && assignment.flows.iter().any(|flow| flow.path.service().is_some());
+        let places = [Place::Here, Place::Away].into_iter().filter(|_| moves);
         let chains = places.map(|place| chain(None, self.inbound(family, assignment, Some(place))));
         chains.filter(|chain| chain.count > 0).map(|chain| (interned("d", &chain), chain)).collect()
     }

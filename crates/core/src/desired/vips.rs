@@ -97,17 +97,16 @@ pub(super) fn add_path(table: &mut NftTable, path: &PathKey, key: NftKey, number
         guard::prepare(table, (way, source), numbering);
     }
     let inputs = numbering.inputs;
-    let Some(service) = path.service().and_then(|name| inputs.world.services.get(name)) else {
-        return insert(table, "exit", key, &format!("e{}", numbering.elsewhere(path)));
-    };
+    let service = path.service().and_then(|name| inputs.world.services.get(name));
     let here = format!("e{}", way.exit());
-    if inputs.owned.contains(&service.name) {
+    if let Some(service) = service.filter(|service| inputs.owned.contains(&service.name)) {
         insert(table, "exit", key, &here);
         let source = if inputs.leased.contains(&service.name) { Source::Leased } else { Source::Address };
         return send(table, service, (key, way, source), numbering);
     }
     insert(table, "exit", key, &format!("e{}", numbering.elsewhere(path)));
-    if inputs.peering.is_some_and(|peering| peering.passing.contains(&service.name)) {
+    let passes = |service: &&Service| inputs.peering.is_some_and(|peering| peering.passing.contains(&service.name));
+    if let Some(service) = service.filter(passes) {
         insert(table, tunnel::PASSING, key, &here);
         send(table, service, (key, way, Source::Leased), numbering);
     }

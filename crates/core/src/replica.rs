@@ -147,8 +147,7 @@ impl Tracked {
             0 => {
                 let is_push = flow.reply.destination != flow.original.source
                     && addresses(&present.original) == addresses(&flow.reply);
-                let is_call = flow.reply.source != flow.original.destination
-                    && addresses(&present.original) == addresses(&flow.original);
+                let is_call = flow.is_redirected() && addresses(&present.original) == addresses(&flow.original);
                 is_push || is_call
             }
             carried => carried == self.mark & path.0 && !is_same,
@@ -211,8 +210,12 @@ impl Flow {
     /// Whether it cannot be without its node: an inbound connection whose client stands behind the node's own address,
     /// to which the pod answers.
     fn is_tied(&self) -> bool {
-        let (source, destination) = (self.original.source, self.original.destination);
-        self.reply.source != destination && self.reply.destination != source
+        self.is_redirected() && self.reply.destination != self.original.source
+    }
+
+    /// Whether somebody else answers than was asked: a client's call to a Service.
+    fn is_redirected(&self) -> bool {
+        self.reply.source != self.original.destination
     }
 
     fn is_echo(&self) -> bool {
@@ -239,8 +242,7 @@ impl Connection {
     /// other pod may answer the next one, while by TCP or SCTP it would only refuse it, and the owner may come back.
     #[must_use]
     pub fn is_better_begun_anew(&self) -> bool {
-        let is_call_of_client = self.flow.reply.source != self.flow.original.destination;
-        self.node == 0 && is_call_of_client && self.flow.original.protocol == protocol::UDP
+        self.node == 0 && self.flow.is_redirected() && self.flow.original.protocol == protocol::UDP
     }
 
     /// The connection as the new owner has to hold it, with the mark of the path there.

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use sortie_core::model::{DeviceName, ObjectName};
-use sortie_core::ownership::{Config, Identity, Presence};
+use sortie_core::ownership::{Config, Consent, Identity, Presence};
 use sortie_core::selection::PathKey;
 use sortie_core::steering::Offer;
 use sortie_kernel::Own;
@@ -54,15 +54,22 @@ pub(crate) struct Unit {
     pub(crate) hops: Vec<(DeviceName, IpAddr)>,
 }
 
+/// How this node came to own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Holding {
+    /// Of the claim.
+    pub(crate) epoch: u64,
+    /// The last owner's.
+    pub(crate) consent: Consent,
+}
+
 /// What is decided at present.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Holdings {
     /// Whether anything was decided yet.
     pub(crate) decided: bool,
-    /// Services whose addresses this node owns, with the epoch of the claim.
-    pub(crate) held: BTreeMap<ObjectName, u64>,
-    /// Those of them that their last owner handed over.
-    pub(crate) handed: BTreeSet<ObjectName>,
+    /// Services whose addresses this node owns.
+    pub(crate) held: BTreeMap<ObjectName, Holding>,
     /// Owners that are known, by node number.
     pub(crate) owners: BTreeMap<ObjectName, u16>,
     /// What the live peers offer, by node number.

@@ -105,8 +105,8 @@ impl<P: Platform> Node<P> {
 
     /// Claims the kernel carries out since the last reconcile.
     pub(crate) fn claims(&self) -> BTreeMap<ObjectName, u64> {
-        let programmed = |(service, _): &(&ObjectName, &u64)| self.owned.contains(*service);
-        self.holdings.held.iter().filter(programmed).map(|(service, epoch)| (service.clone(), *epoch)).collect()
+        let programmed = self.holdings.held.iter().filter(|(service, _)| self.owned.contains(*service));
+        programmed.map(|(service, holding)| (service.clone(), holding.epoch)).collect()
     }
 
     /// Connections of addresses are told and taken over from now on.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use sortie_core::ids::Mask;
 use sortie_core::model::ObjectName;
-use sortie_core::ownership::Millis;
+use sortie_core::ownership::{Consent, Millis};
 use sortie_core::replica::{
     CHANGES_MAX, Change, Connection, Message, Mirror, PICTURE, Paths, Replica, Succession, Tracked, encode,
 };
@@ -139,7 +139,8 @@ impl Keeper {
     fn inherit(&mut self, service: &ObjectName, paths: &Paths) {
         let began = Instant::now();
         let Some(mut inheritance) = self.replica.take(service, self.now()) else { return };
-        if !self.holdings.borrow().handed.contains(service) {
+        let consent = self.holdings.borrow().held.get(service).map(|holding| holding.consent);
+        if consent != Some(Consent::Given) {
             inheritance.connections.retain(|(_, connection)| !connection.is_better_begun_anew());
         }
         let of_service = paths.iter().filter(|(_, path)| path.service == *service);

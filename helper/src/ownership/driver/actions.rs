@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sortie_core::model::ObjectName;
-use sortie_core::ownership::{Action, Consent, Identity, Input, Millis, NodeNumber};
+use sortie_core::ownership::{Action, Identity, Input, Millis, NodeNumber};
 use sortie_kernel::announce::link_addresses;
 
 use super::{Driver, Owners, Saved, clock, identity as name_of};
+use crate::ownership::Holding;
 use crate::ownership::probes;
 use crate::ownership::words::{Dealings, Published};
 use crate::store;
@@ -24,7 +25,7 @@ impl Driver {
             }
             match action {
                 Action::Withdraw { identity, successor } => self.withdraw(&identity, successor),
-                Action::Claim { identity, epoch, consent } => self.claim(&identity, epoch, consent),
+                Action::Claim { identity, epoch, consent } => self.claim(&identity, Holding { epoch, consent }),
                 Action::Conflict(identity) => self.conflict(&identity),
                 Action::RenewLease { until } => self.renew(until)?,
                 Action::Publish { .. } => self.publish().await?,
@@ -39,15 +40,11 @@ impl Driver {
         Ok(())
     }
 
-    fn claim(&mut self, identity: &Identity, epoch: u64, consent: Consent) {
+    fn claim(&mut self, identity: &Identity, holding: Holding) {
         let Some(unit) = self.plan.units.get(identity) else { return };
-        log::info!("claiming identity={identity} epoch={epoch} consent={consent:?}");
+        log::info!("claiming identity={identity} epoch={} consent={:?}", holding.epoch, holding.consent);
         self.now.conflicts.remove(&unit.service);
-        self.now.held.insert(unit.service.clone(), epoch);
-        match consent {
-            Consent::Given => self.now.handed.insert(unit.service.clone()),
-            Consent::Missing => self.now.handed.remove(&unit.service),
-        };
+        self.now.held.insert(unit.service.clone(), holding);
     }
 
     fn withdraw(&mut self, identity: &Identity, successor: Option<NodeNumber>) {

@@ -14,7 +14,7 @@ pub fn scenario(test: impl FnOnce(&Lab) -> Result<()>) -> Result<()> {
     lab.manifest("node.yaml", &manifest::node())?;
     lab.manifest("routes.yaml", &manifest::all(&[manifest::route("b"), manifest::route("c")]))?;
     let outcome = test(&lab);
-    outcome.inspect_err(|error| eprintln!("{error}\n{}", lab.describe()))
+    outcome.inspect_err(|error| eprintln!("{error:#}\n{}", lab.describe()))
 }
 
 /// How long a change of a manifest, or a repair, may take on a busy machine.

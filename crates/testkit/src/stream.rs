@@ -44,6 +44,14 @@ pub struct Tally {
     pub last: Option<Instant>,
 }
 
+impl Tally {
+    /// Answers by this door.
+    #[must_use]
+    pub fn answered_by(&self, door: &str) -> u64 {
+        self.seen.iter().filter(|(seen, _)| seen.door == door).map(|(_, count)| count).sum()
+    }
+}
+
 /// Running traffic.
 #[derive(Debug)]
 pub struct Stream {

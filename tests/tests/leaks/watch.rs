@@ -108,10 +108,7 @@ pub(crate) fn traffic(pod: &Pod) -> Result<Stream> {
 
 /// Every flow has been answered by this router last, and goes on to be.
 pub(crate) fn goes_by(stream: &Stream, router: &str) -> Result<()> {
-    let count = |tallies: &BTreeMap<Flow, Tally>, flow: &Flow| -> u64 {
-        let seen = tallies.get(flow).into_iter().flat_map(|tally| &tally.seen);
-        seen.filter(|(seen, _)| seen.door == router).map(|(_, count)| count).sum()
-    };
+    let count = |tallies: &BTreeMap<Flow, Tally>, flow: &Flow| tallies.get(flow).map_or(0, |t| t.answered_by(router));
     let before = stream.tallies();
     sortie_testkit::until(SOON, "answers by the route on every flow", || {
         let now = stream.tallies();

@@ -46,10 +46,7 @@ impl Calls {
     /// Every flow is answered on by this pod, over the connections it has.
     fn answered_by(&self, pod: usize) -> Result<()> {
         let door = format!("p{pod}");
-        let count = |(flow, tally): (&Flow, &Tally)| {
-            let of_pod: u64 = tally.seen.iter().filter(|(seen, _)| seen.door == door).map(|(_, count)| count).sum();
-            (*flow, of_pod)
-        };
+        let count = |(flow, tally): (&Flow, &Tally)| (*flow, tally.answered_by(&door));
         let before = self.stream.tallies().iter().map(count).collect::<BTreeMap<_, _>>();
         until(AGREE, "answers by the pod on every flow", || {
             self.stream.tallies().iter().map(count).all(|(flow, now)| now >= before.get(&flow).unwrap_or(&0) + 20)

@@ -1,8 +1,8 @@
 //! How long a pod's start takes, as a kubelet sees it: from the request to containerd to its answer.
 //!
 //! Guarantees: nodes with containerd stand side by side, one whose chain ends with the plugins of the CNI project and
-//! two whose chain ends with ours, each with a pod that stays; the ways to start pods take turns in an order that rotates. Leaves out: images, which
-//! are there, and containers, which come after the sandbox.
+//! two whose chain ends with ours, each with a pod that stays; the ways to start pods take turns in an order that
+//! rotates. Leaves out: images, which are there, and containers, which come after the sandbox.
 
 mod nodes;
 mod rows;

@@ -37,7 +37,7 @@ use figures::Monitor;
 const HANDOVER: Duration = Duration::from_millis(1500);
 /// Time in which other nodes, who send here still, learn of the next owner; the permission lasts for longer.
 const PASSAGE: Duration = Duration::from_millis(200);
-/// Longest time to make this node one that does not own, after that.
+/// Longest time to make this node one that does not own, before that and after it.
 const PARTING: Duration = Duration::from_secs(2);
 /// Longest time until it is known what of the last helper's addresses is still owned.
 const FIRST_DECISION: Duration = Duration::from_secs(2);
